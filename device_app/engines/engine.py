@@ -1,0 +1,36 @@
+"""What an engine is: one network, loaded by one backend at one precision, proved by its goldens, ready to run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import Enum
+from typing import Protocol
+
+import numpy as np
+
+
+class Precision(str, Enum):
+    """The arithmetic a network's file was written for."""
+
+    FP32 = "fp32"
+    FP16 = "fp16"
+    INT8_U8S8 = "int8_u8s8"  # unsigned activations: what x86 ONNX Runtime runs fastest
+    INT8_SYMMETRIC = "int8_symmetric"  # zero points all 0: what TensorRT accepts
+
+
+class Engine(Protocol):
+    """One loaded network."""
+
+    @property
+    def backend(self) -> str:
+        """Where it runs, for the screen and the reports, such as ``onnxruntime-cpu``."""
+
+    @property
+    def precision(self) -> Precision:
+        """The precision of the file it was made from."""
+
+    def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Run once. Arrays keyed by the manifest's input and output names, in its shapes and dtypes."""
+
+    def close(self) -> None:
+        """Free what the backend holds. Safe to call twice."""
