@@ -1,0 +1,80 @@
+# ScalpScope. `make` lists what can be made; every target works from a clean clone with nothing but Python.
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+.PHONY: help run test lint format screenshots check-aarch64 constraints clean distclean system-run system-test
+
+VENV ?= .venv
+PYTHON ?=
+ARGS ?=
+PYTEST_ARGS ?=
+
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip
+DEFINITION := setup.cfg pyproject.toml constraints.txt
+XVFB := xvfb-run -a -s "-screen 0 1920x1080x24"
+FIND_PYTHON := sh .ci/find-python $(PYTHON) python3 python3.12 python3.11 python3.10
+
+help: ## this list
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-16s %s\n", $$1, $$2 }'
+	@echo
+	@echo 'Options: ARGS="--source camera:0" for run, PYTEST_ARGS="tests/device_app -x" for test, VENV=DIR, PYTHON=python3.12.'
+
+run: system-run $(VENV)/.device ## start the app; ARGS="--source camera:0" and the like go to `scalpscope run`
+	$(BIN)/scalpscope run $(ARGS)
+
+test: system-test $(VENV)/.test ## ruff, mypy and pytest, everything the tests need installed first
+	@status=0; \
+	$(BIN)/ruff check . || status=1; \
+	$(BIN)/mypy || status=1; \
+	$(XVFB) $(BIN)/python -m pytest $(PYTEST_ARGS) || status=1; \
+	exit $$status
+
+lint: $(VENV)/.test ## ruff and mypy only
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: $(VENV)/.test ## rewrite the code the way ruff formats it
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+screenshots: system-test $(VENV)/.device ## take the pictures of docs/images from the running app
+	$(XVFB) $(BIN)/python docs/take_screenshots.py
+
+# Resolving for another machine needs no such machine: uv reads the tags of the wheels, pip's own --platform would
+# judge the markers by the machine it runs on. JetPack 6 is Ubuntu 22.04 with Python 3.10 (glibc 2.35), JetPack 7 is
+# Ubuntu 24.04 with Python 3.12 (glibc 2.39). The wheels are fetched and unpacked, then looked into.
+check-aarch64: $(VENV)/.uv ## prove that a Jetson can install every device dependency from wheels
+	$(BIN)/python .ci/check_aarch64.py --uv $(BIN)/uv 3.10:2.35 3.12:2.39
+
+constraints: $(VENV)/.uv ## pin the newest versions that setup.cfg allows into constraints.txt
+	sh .ci/pin $(BIN)/uv
+
+clean: ## remove what tools leave behind
+	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -path './.*' -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
+
+distclean: clean ## clean, and remove the virtual environment
+	rm -rf $(VENV)
+
+# Each stamp is written last, so an installation that was interrupted is taken up again.
+$(VENV)/.made:
+	@python=$$($(FIND_PYTHON)) && set -x && "$$python" -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.device: $(VENV)/.made $(DEFINITION)
+	@echo "Installing the app into $(VENV); the first time takes a minute."
+	$(PIP) install --quiet --disable-pip-version-check -c constraints.txt -e '.[device]'
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.made $(DEFINITION)
+	@echo "Installing what the tests need; PyTorch makes this some gigabytes and minutes the first time."
+	$(PIP) install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
+	@touch $@ $(VENV)/.device
+
+$(VENV)/.uv: $(VENV)/.made constraints.txt
+	$(PIP) install --quiet --disable-pip-version-check -c constraints.txt uv
+	@touch $@
+
+system-run system-test: system-%:
+	@python=$$($(FIND_PYTHON)) && sh .ci/system-packages $* "$$python"
