@@ -145,6 +145,9 @@ class StrandLayer:
         wander = np.interp(np.arange(steps), np.linspace(0, steps, 8), rng.normal(0, 1, 8))
         body = style.colour[None] * (1 + 0.10 * style.roughness * wander[:, None])
         self._strip(line, normals, half, -1.0, 1.0, np.clip(body * style.rim, 0, 255), style.opacity)
+        for end in (0, -1):
+            if rng.random() < 0.5:  # otherwise cut straight
+                self._round_off(line[end], float(half[end, 0]), np.clip(body[end] * style.rim, 0, 255), style.opacity)
         thickness = float(half.mean()) * 2
         if thickness < 2.2:
             return
@@ -163,6 +166,14 @@ class StrandLayer:
                 keep = rng.random(steps) < rng.uniform(0.3, 1.0)
                 streak = np.clip(body * tone[:, None] + rng.normal(0, 6), 0, 255)
                 self._strip(line, normals, half, where - spread, where + spread, streak, None, keep)
+
+    def _round_off(self, end: np.ndarray, half: float, colour: np.ndarray, opacity: float) -> None:
+        """A half-round end of radius `half`."""
+        centre = tuple(int(v) for v in np.round(np.clip(end * _FINE + 0.5, -20000, 20000) * (1 << _SHIFT)))
+        radius = max(1, round((half * _FINE - 0.5) * (1 << _SHIFT)))
+        cv2.circle(self.colour, centre, radius, colour.tolist(), -1, cv2.LINE_8, _SHIFT)
+        cv2.circle(self.alpha, centre, radius, round(255 * opacity), -1, cv2.LINE_8, _SHIFT)
+        cv2.circle(self.covered, centre, radius, 255, -1, cv2.LINE_8, _SHIFT)
 
     def _strip(
         self,
