@@ -29,8 +29,8 @@ WIDTHS: Mapping[str, tuple[Widths, Widths]] = MappingProxyType(
         # In `lite` one 128 -> 64 convolution of stage 1d is 40 % of all operations. The stages at the two finest
         # resolutions are narrowed, and the channels saved are spent where a pixel sees a whole hair and costs little.
         "slim": (
-            ((16, 32), (16, 48), (24, 64), (32, 96), (32, 96), (32, 96)),
-            ((32, 96), (32, 64), (24, 48), (16, 32), (16, 32)),
+            ((16, 32), (16, 32), (24, 64), (32, 96), (32, 96), (32, 96)),
+            ((32, 96), (32, 64), (24, 32), (16, 32), (16, 16)),
         ),
     }
 )

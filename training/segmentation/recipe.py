@@ -1,0 +1,127 @@
+"""A training recipe: one short TOML file, every value typed, unknown keys refused."""
+
+from __future__ import annotations
+
+import sys
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from calibration.errors import ScalpScopeError
+from training.segmentation.pseudo_images import PseudoImageRecipe
+from training.segmentation.u2net import WIDTHS, U2NetConfig
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class NetworkSection(_Section):
+    """Which U²-Net."""
+
+    variant: str = "slim"  # a table of widths: full, lite (the public ones) or slim (ours)
+    fold: int = Field(1, ge=1, le=4)  # 2: work at half the resolution, see and answer every pixel
+
+    def config(self) -> U2NetConfig:
+        return U2NetConfig.named(self.variant, self.fold)
+
+
+class DataSection(_Section):
+    """What happens between a rendered pseudo-image and the network."""
+
+    images: int = Field(0, ge=0)  # size of a fixed set, shuffled every epoch; 0: never the same image twice
+    resize: int = Field(0, ge=0)  # stretch to this square before cropping; 0: leave as rendered
+    crop: int = Field(0, ge=0)  # side of the random square given to the network; 0: the whole image
+    mirror: bool = True  # mirror at random, left-right and up-down
+    procedural_share: float = Field(0.3, ge=0, le=1)  # backgrounds drawn from nothing, the rest cut from real pictures
+    validation_images: int = Field(64, ge=1)  # always the same, from seeds no training image has
+    validation_share: float = Field(0.1, ge=0, lt=1)  # of the real pictures, kept for validation backgrounds only
+    thin_hair_weight: float = Field(0.0, ge=0)  # extra weight of hair pixels thinner than thin_hair_px
+    thin_hair_px: int = Field(5, ge=1)
+
+
+class TrainingSection(_Section):
+    """How the weights are found."""
+
+    seed: int = Field(1, ge=0)
+    steps: int = Field(ge=1)
+    batch_size: int = Field(ge=1)  # per process
+    optimizer: Literal["adam", "adamw"] = "adam"
+    learning_rate: float = Field(1e-3, gt=0)
+    weight_decay: float = Field(0.0, ge=0)
+    schedule: Literal["constant", "cosine"] = "constant"
+    warmup_steps: int = Field(0, ge=0)
+    clip_norm: float = Field(0.0, ge=0)  # 0: gradients are not clipped
+    dice_share: float = Field(0.0, ge=0)
+    ema_decay: float = Field(0.0, ge=0, lt=1)  # 0: the weights themselves are kept, not their running mean
+    precision: Literal["fp32", "bf16"] = "fp32"
+    workers: int = Field(1, ge=0)  # processes that draw images
+    log_every: int = Field(20, ge=1)
+    validate_every: int = Field(500, ge=1)
+    checkpoint_every: int = Field(500, ge=1)
+    checkpoint_minutes: float = Field(5.0, gt=0)  # whichever comes first
+
+
+class Recipe(_Section):
+    """Everything that decides what a run learns; ``pseudo_images`` holds the keys of ``PseudoImageRecipe``."""
+
+    network: NetworkSection = NetworkSection()
+    data: DataSection = DataSection()
+    pseudo_images: dict[str, Any] = {}
+    training: TrainingSection
+
+    def image_recipe(self) -> PseudoImageRecipe:
+        """The drawing recipe; raises ScalpScopeError naming an unknown key or a bad value."""
+        return PseudoImageRecipe.from_dict(self.pseudo_images)
+
+
+def recipe_names() -> list[str]:
+    """The names of the recipes that come with the package."""
+    folder = resources.files("training") / "configs"
+    return sorted(item.name[:-5] for item in folder.iterdir() if item.name.endswith(".toml"))
+
+
+def load_recipe(name_or_path: str | Path) -> Recipe:
+    """Read a recipe by the name of a packaged one (``default``) or by path.
+
+    Raises:
+        ScalpScopeError: there is no such recipe, or it has an unknown key or a value out of range.
+    """
+    path = Path(name_or_path)
+    if path.suffix != ".toml":
+        if str(name_or_path) not in recipe_names():
+            raise ScalpScopeError(
+                f"There is no recipe named '{name_or_path}'.",
+                f"Use one of {', '.join(recipe_names())}, or the path of a .toml file.",
+            )
+        path = Path(str(resources.files("training") / "configs" / f"{name_or_path}.toml"))
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ScalpScopeError(f"The recipe {path} cannot be read: {error.strerror}.", "Check the path.") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ScalpScopeError(f"{path} is no valid TOML: {error}.", "Correct the file.") from error
+    return recipe_from_dict(values, str(path))
+
+
+def recipe_from_dict(values: dict[str, Any], name: str) -> Recipe:
+    """A checked recipe from its sections; ``name`` says in errors where they come from."""
+    try:
+        recipe = Recipe.model_validate(values)
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(str(k) for k in e['loc'])}: {e['msg']}" for e in error.errors())
+        raise ScalpScopeError(f"The recipe {name} is wrong: {problems}.", "Correct these keys.") from error
+    if recipe.network.variant not in WIDTHS:
+        raise ScalpScopeError(
+            f"The recipe {name} is wrong: network.variant is '{recipe.network.variant}'.",
+            f"Use one of: {', '.join(WIDTHS)}.",
+        )
+    recipe.image_recipe()
+    return recipe
