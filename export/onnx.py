@@ -1,0 +1,116 @@
+"""torch -> ONNX: the fused map and its sigmoid alone, batch normalisations folded, no shape arithmetic, compared with torch."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import torch
+from onnx import ModelProto, TensorProto
+from onnxruntime.transformers.float16 import convert_float_to_float16
+from torch import Tensor, nn
+
+from calibration.errors import ScalpScopeError
+from export.graph import operators_of, simplify, sort_nodes
+from training.segmentation.u2net import U2Net
+
+INPUT, OUTPUT = "image", "hair_probability"
+OPSET = 17
+PARITY = 1e-4  # largest difference of a probability between torch and ONNX
+
+
+class HairProbability(nn.Module):
+    """A U²-Net as the device wants it: (1, 3, H, W) float32 -> (1, 1, H, W) float32 in 0..1, without the side outputs."""
+
+    def __init__(self, network: U2Net) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, image: Tensor) -> Tensor:
+        return torch.sigmoid(self.network(image)[0])
+
+
+def export_onnx(network: U2Net, width: int, height: int) -> ModelProto:
+    """Export in FP32 at one input size. A free batch size is not offered: it would bring the shape arithmetic back.
+
+    Args:
+        network: in evaluation mode.
+        width, height: of the input, pixels.
+
+    Raises:
+        ScalpScopeError: what ONNX Runtime makes of the file differs from torch by more than `PARITY`.
+    """
+    wrapped = HairProbability(network).eval()
+    example = _pictures(1, width, height)[0]
+    stream = io.BytesIO()
+    with warnings.catch_warnings(), torch.no_grad():
+        # The fixed sizes are meant, and the older exporter is the one that needs no further package.
+        warnings.filterwarnings("ignore", category=torch.jit.TracerWarning)
+        warnings.filterwarnings("ignore", category=DeprecationWarning)
+        torch.onnx.export(
+            wrapped,
+            (torch.from_numpy(example),),
+            stream,
+            dynamo=False,
+            opset_version=OPSET,
+            input_names=[INPUT],
+            output_names=[OUTPUT],
+        )
+    model = simplify(onnx.load_from_string(stream.getvalue()))
+    model.graph.name = "hair"
+    model.doc_string = "Hair probability of a scalp picture; see the bundle's manifest."
+    onnx.checker.check_model(model, full_check=True)
+    difference = torch_difference(wrapped, model, width, height)
+    if not difference <= PARITY:
+        raise ScalpScopeError(
+            f"The exported network differs from torch by {difference:.2g} (at most {PARITY:g} is right).",
+            "Another onnx, onnxruntime or torch version may help; the tested ones stand in constraints.txt.",
+        )
+    return model
+
+
+def torch_difference(network: nn.Module, model: ModelProto, width: int, height: int, pictures: int = 2) -> float:
+    """The largest absolute difference of a probability between torch and ONNX Runtime on smooth random pictures."""
+    session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    worst = 0.0
+    for picture in _pictures(pictures, width, height):
+        with torch.no_grad():
+            expected = network(torch.from_numpy(picture)).numpy()
+        (found,) = session.run([OUTPUT], {INPUT: picture})
+        worst = max(worst, float(np.abs(found - expected).max()))
+    return worst
+
+
+def to_fp16(model: ModelProto) -> ModelProto:
+    """The same network computing in FP16, with FP32 input and output and the casts between in the graph.
+
+    The sigmoid stays in FP32: probabilities near 1 have steps of 0.0005 in FP16.
+    """
+    source = ModelProto()
+    source.CopyFrom(model)
+    half = convert_float_to_float16(source, keep_io_types=True, op_block_list=["Sigmoid"])
+    sort_nodes(half)
+    onnx.checker.check_model(half, full_check=True)
+    return half
+
+
+def describe(path: Path) -> str:
+    """One line about an ONNX file: inputs, size, operators."""
+    model = onnx.load(path)
+    (image,) = model.graph.input
+    shape = "x".join(str(dim.dim_value) for dim in image.type.tensor_type.shape.dim)
+    kind = TensorProto.DataType.Name(image.type.tensor_type.elem_type).lower()
+    operators = ", ".join(f"{count} {name}" for name, count in sorted(operators_of(model).items()))
+    return f"{path.name}: {image.name} {kind} {shape}, {path.stat().st_size / 1e6:.2f} MB, {operators}"
+
+
+def _pictures(count: int, width: int, height: int) -> list[np.ndarray]:
+    """Smooth normalised noise, (1, 3, height, width) float32 each, the same every time."""
+    generator = torch.Generator().manual_seed(7)
+    coarse = torch.randn((count, 3, max(1, height // 8), max(1, width // 8)), generator=generator)
+    smooth = nn.functional.interpolate(coarse, size=(height, width), mode="bilinear", align_corners=False)
+    return [np.ascontiguousarray(picture[None]) for picture in smooth.numpy().astype(np.float32)]
