@@ -1,0 +1,57 @@
+"""What the live loop is told: how to analyse, and when to lose patience."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from calibration.optics.illumination import FlatField
+from device_app.engines.engine import Precision
+from device_app.vision.hairs import TRICHOSCOPY, HairClasses
+
+
+@dataclass(frozen=True)
+class PipelineSettings:
+    """How a frame is analysed. Picklable: it travels to the worker.
+
+    Attributes:
+        bundle_path: the bundle's folder.
+        scale_um_per_px: micrometres per pixel of the native picture; None: no physical figures.
+        scale_uncertainty_um_per_px: 1 standard deviation of the scale.
+        classes: the cuts between vellus, intermediate and terminal.
+        precision: which of the bundle's files to run; None: the best for this machine.
+        threads: CPU threads of the network.
+        flat_field: correction for uneven light; None: none.
+    """
+
+    bundle_path: Path
+    scale_um_per_px: float | None = None
+    scale_uncertainty_um_per_px: float = 0.0
+    classes: HairClasses = TRICHOSCOPY
+    precision: Precision | None = None
+    threads: int = 2
+    flat_field: FlatField | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long the supervisor waits, in seconds, before it acts.
+
+    Attributes:
+        stall_s: a read that takes longer is a stall: the source is lost.
+        open_s: the same for opening the source.
+        retry_s: longest wait between two attempts to open a lost source.
+        hang_s: a frame whose analysis takes longer is a hang: the worker is killed.
+        start_s: a worker that takes longer to come up is killed.
+        restart_s: longest wait before a worker that keeps failing is started again.
+    """
+
+    stall_s: float = 2.0
+    open_s: float = 15.0
+    retry_s: float = 1.0
+    hang_s: float = 10.0
+    start_s: float = 60.0
+    restart_s: float = 5.0
+
+
+DEFAULT_PATIENCE = Patience()
