@@ -1,0 +1,119 @@
+"""Measuring single pictures from a program: the pipeline of the live loop, without camera, threads or processes."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import numpy as np
+
+from calibration.optics.profile import Profile
+from device_app.analysis_files import Provenance
+from device_app.bundle import default_bundle_path
+from device_app.camera.source import Frame
+from device_app.engines.engine import Precision
+from device_app.live.analysis import Analysis
+from device_app.live.pipeline import Pipeline
+from device_app.live.settings import PipelineSettings
+from device_app.vision.hairs import TRICHOSCOPY, HairClasses
+
+
+class PictureAnalyser:
+    """Opens a bundle once and measures any number of pictures.
+
+    Args:
+        scale_um_per_px: micrometres per pixel; None without a profile: no physical figures.
+        profile: a microscope's calibration, in place of `scale_um_per_px`: scale, its uncertainty, light correction.
+            Pictures of another resolution than the profile's are refused.
+        bundle_path: None = the bundle that ships.
+        classes: cuts between vellus, intermediate and terminal hairs.
+        precision: which of the bundle's files to run; None = the best for this machine.
+        threads: CPU threads of the network.
+
+    Raises:
+        ScalpScopeError: the bundle or the engine is refused.
+    """
+
+    def __init__(
+        self,
+        *,
+        scale_um_per_px: float | None = None,
+        profile: Profile | None = None,
+        bundle_path: Path | None = None,
+        classes: HairClasses = TRICHOSCOPY,
+        precision: Precision | None = None,
+        threads: int = 2,
+    ) -> None:
+        if profile is not None and scale_um_per_px is not None:
+            raise ValueError("a profile and a scale were given; give one of them")
+        self._profile = profile
+        self._next_id = 1
+        uncertainty = 0.0 if profile is None else profile.scale_uncertainty_um_per_px
+        self._pipeline = Pipeline(
+            PipelineSettings(
+                bundle_path=bundle_path or default_bundle_path(),
+                scale_um_per_px=scale_um_per_px if profile is None else profile.scale_um_per_px,
+                scale_uncertainty_um_per_px=uncertainty,
+                classes=classes,
+                precision=precision,
+                threads=threads,
+                flat_field=None if profile is None else profile.illumination(),
+            )
+        )
+
+    @property
+    def provenance(self) -> Provenance:
+        """What the results rest on, for their files."""
+        return Provenance(
+            profile=None if self._profile is None else self._profile.name,
+            scale_uncertainty_um_per_px=self._pipeline.settings.scale_uncertainty_um_per_px,
+            engine_reasons=self._pipeline.engine_reasons,
+            fallback=self._pipeline.fallback,
+        )
+
+    @property
+    def bundle(self) -> str:
+        """Name and version of the bundle."""
+        return self._pipeline.bundle
+
+    @property
+    def backend(self) -> str:
+        """Back end and precision of the engine."""
+        return self._pipeline.backend
+
+    def analyse(self, image: np.ndarray) -> Analysis:
+        """Find and measure the hairs of one picture, (H, W, 3) uint8 RGB.
+
+        Raises:
+            ScalpScopeError: the profile is for another resolution, or the picture cannot be measured.
+        """
+        if self._profile is not None:
+            self._profile.check_resolution(image.shape[1], image.shape[0])
+        frame = Frame(self._next_id, image, time.monotonic_ns())
+        self._next_id += 1
+        return self._pipeline.analyse(frame)
+
+
+def analyse_picture(
+    image: np.ndarray,
+    *,
+    scale_um_per_px: float | None = None,
+    profile: Profile | None = None,
+    bundle_path: Path | None = None,
+    classes: HairClasses = TRICHOSCOPY,
+    precision: Precision | None = None,
+    threads: int = 2,
+) -> Analysis:
+    """Find and measure the hairs of one picture, (H, W, 3) uint8 RGB. For many, open one `PictureAnalyser`.
+
+    The options are those of `PictureAnalyser`; it raises what that raises.
+    """
+    analyser = PictureAnalyser(
+        scale_um_per_px=scale_um_per_px,
+        profile=profile,
+        bundle_path=bundle_path,
+        classes=classes,
+        precision=precision,
+        threads=threads,
+    )
+    return analyser.analyse(image)
