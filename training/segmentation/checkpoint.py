@@ -26,6 +26,7 @@ class RunState:
     step: steps done.  best_dice: of the validation so far.  recipe: sections of the recipe, as plain values.
     model, ema, optimizer, scheduler: state dictionaries (ema None where the recipe keeps none).
     rng: torch's own random state.
+    backgrounds: digest of the patches it was trained on.
     """
 
     step: int
@@ -36,6 +37,7 @@ class RunState:
     optimizer: dict[str, Any]
     scheduler: dict[str, Any]
     rng: Tensor
+    backgrounds: str
 
 
 def save_atomically(value: Any, path: Path) -> None:
@@ -45,7 +47,7 @@ def save_atomically(value: Any, path: Path) -> None:
         torch.save(value, file)
         file.flush()
         os.fsync(file.fileno())
-    os.replace(part, path)
+    part.replace(path)
 
 
 def save_state(state: RunState, path: Path) -> None:
@@ -114,7 +116,7 @@ def _load(path: Path) -> dict[str, Any]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
-        raise ScalpScopeError(f"There is no file {path}.", "Check the path, or start the run without resuming.") from error
+        raise ScalpScopeError(f"There is no file {path}.", "Check the path.") from error
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
         raise ScalpScopeError(f"{path} cannot be read as weights: {error}.", "Give another file.") from error
     if not isinstance(content, dict):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import logging
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +12,8 @@ from types import TracebackType
 import cv2
 import numpy as np
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from training.progress import console
 
 log = logging.getLogger(__name__)
 
@@ -27,10 +28,10 @@ class RunProgress:
         self._first, self._last, self._shown = first_step, last_step, shown
         self._started = self._last_line = time.monotonic()
         self._bar: Progress | None = None
-        if shown and sys.stderr.isatty():
+        if shown and console.is_terminal:
             self._bar = Progress(
                 TextColumn("training"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(),
-                TextColumn("{task.description}"),
+                TextColumn("{task.description}"), console=console,
             )  # fmt: skip
             self._task = self._bar.add_task("", total=last_step, completed=first_step)
 
@@ -100,7 +101,7 @@ class Curves:
             for name in names:
                 points = [(row["step"], row[name]) for row in self.rows if name in row]
                 if points:
-                    axes.plot(*zip(*points), label=name.replace("_", " "))
+                    axes.plot(*zip(*points, strict=True), label=name.replace("_", " "))
             axes.set_xlabel("step")
             axes.grid(alpha=0.3)
             if axes.lines:
@@ -109,7 +110,9 @@ class Curves:
         figure.savefig(self._png, dpi=100)
 
 
-def write_samples(path: Path, images: Sequence[np.ndarray], truths: Sequence[np.ndarray], found: Sequence[np.ndarray]) -> None:
+def write_samples(
+    path: Path, images: Sequence[np.ndarray], truths: Sequence[np.ndarray], found: Sequence[np.ndarray]
+) -> None:
     """A sheet with one row per picture: picture, truth, prediction.
 
     Args:
@@ -117,7 +120,7 @@ def write_samples(path: Path, images: Sequence[np.ndarray], truths: Sequence[np.
         truths, found: (H, W) float32, 0..1.
     """
     rows = []
-    for image, truth, probability in zip(images, truths, found):
+    for image, truth, probability in zip(images, truths, found, strict=True):
         maps = [cv2.cvtColor(np.uint8(np.clip(m, 0, 1) * 255), cv2.COLOR_GRAY2BGR) for m in (truth, probability)]
         rows.append(np.hstack([image[:, :, ::-1], *maps]))
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,11 +1,13 @@
 """Training of the hair network on pseudo-images (ScalpVision, section 3.1), from the first step to the last.
 
-One process on a CPU or GPU, or several through ``torchrun``. Whatever happens in step n follows from the recipe and n, so
-a run that is killed and resumed ends with the very weights of one that was not (on a CPU; GPU kernels may round apart).
+One process on a CPU or GPU, or several through ``torchrun``. Whatever happens in step n follows from the recipe and n,
+so a run that is killed and resumed ends with the very weights of one that was not (on a CPU; GPU kernels may round
+apart).
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import math
@@ -23,7 +25,7 @@ from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader
 
 from calibration.errors import ScalpScopeError
-from training.data.backgrounds import load_backgrounds
+from training.data.backgrounds import BackgroundPool, load_backgrounds
 from training.evaluation.mask_metrics import MaskCounts, count_mask, pooled_scores
 from training.segmentation.checkpoint import (
     BEST,
@@ -47,7 +49,7 @@ _SAMPLE_ROWS = 6
 
 @dataclass(frozen=True)
 class TrainResult:
-    """How a run ended: steps done, whether that is all of them, the last and the best validation Dice (NaN: none yet)."""
+    """How a run ended: steps done, whether that is all, the last and the best validation Dice (NaN: none yet)."""
 
     step: int
     finished: bool
@@ -66,12 +68,12 @@ def learning_rate_factor(step: int, section: TrainingSection) -> float:
 
 
 def running_mean(model: nn.Module, decay: float) -> AveragedModel:
-    """An exponential running mean of all weights and statistics, quicker at first so that it forgets the random start."""
+    """An exponential running mean of all weights and statistics, quicker at first to forget the random start."""
 
     @torch.no_grad()
     def average(means: list[Tensor], values: list[Tensor], count: Tensor) -> None:
         rate = 1 - min(decay, (1 + int(count)) / (10 + int(count)))
-        for mean, value in zip(means, values):
+        for mean, value in zip(means, values, strict=True):
             if mean.is_floating_point():
                 mean.lerp_(value, rate)
             else:
@@ -93,12 +95,12 @@ def train(
     Args:
         data: folder of unlabelled scalp pictures to find backgrounds in; None draws every background.
         run: created where missing. Without ``resume`` it must not hold a checkpoint yet.
-        resume: go on from the checkpoint in ``run``; the recipe must be the one it was started with.
+        resume: go on from the checkpoint in ``run``; recipe and pictures must be those it was started with.
         minutes: stop with a checkpoint after this long, to be resumed later; the schedule does not change.
         cpu: use the CPU also where there is a GPU.
 
     Raises:
-        ScalpScopeError: the folder already holds a run, or there is nothing to resume, or another recipe.
+        ScalpScopeError: the folder already holds a run, there is nothing to resume, or recipe or pictures are others.
     """
     section = recipe.training
     checkpoint_path = run / CHECKPOINT
@@ -114,6 +116,9 @@ def train(
 
     with accelerator.main_process_first():  # the others then read the patches that the first one found
         pool = load_backgrounds(data, run / "backgrounds.npz" if data else None, recipe.data.procedural_share)
+    patches = _digest(pool)
+    if state and state.backgrounds != patches:
+        raise ScalpScopeError(f"The pictures for {run} are not those it was started with.", "Give the same --data.")
     training_pool, validation_pool = pool.split(recipe.data.validation_share, seed=0)
     image_recipe = recipe.image_recipe()
     batches = StepBatches(
@@ -162,7 +167,7 @@ def train(
         save_state(
             RunState(
                 step, best_dice, recipe.model_dump(), network.state_dict(), mean.state_dict() if mean else None,
-                optimizer.state_dict(), scheduler.state_dict(), torch.get_rng_state(),
+                optimizer.state_dict(), scheduler.state_dict(), torch.get_rng_state(), patches,
             ),
             checkpoint_path,
         )  # fmt: skip
@@ -211,8 +216,11 @@ def train(
                     progress.update(step, mean_loss)
                     if validating:
                         curves.draw()
-            out_of_time = minutes is not None and time.monotonic() - started > 60 * minutes
-            due = step % section.checkpoint_every == 0 or time.monotonic() - last_saved > 60 * section.checkpoint_minutes
+            now = time.monotonic()
+            if minutes is not None and now - started > 60 * minutes:
+                accelerator.set_trigger()
+            out_of_time = minutes is not None and accelerator.check_trigger()  # all processes stop at the same step
+            due = step % section.checkpoint_every == 0 or now - last_saved > 60 * section.checkpoint_minutes
             if main and (due or last or out_of_time):
                 save()
                 last_saved = time.monotonic()
@@ -224,7 +232,7 @@ def train(
 
 @torch.no_grad()
 def validate(network: U2Net, samples: list[Sample], accelerator: Accelerator, sheet: Path) -> dict[str, float]:
-    """Loss and scores at threshold 0.5 over the held-out samples, pooled over all pixels; the first few drawn to ``sheet``."""
+    """Loss, and scores at 0.5 pooled over all pixels, of the held-out samples; the first few are drawn to ``sheet``."""
     network.eval()
     counts = MaskCounts()
     losses, shown = [], []
@@ -237,10 +245,11 @@ def validate(network: U2Net, samples: list[Sample], accelerator: Accelerator, sh
         losses.append(float(deep_supervision_loss(logits, batch.mask.to(accelerator.device))) * len(image))
         probability = torch.sigmoid(logits[0]).cpu().numpy()[:, 0]
         truth = batch.mask.numpy()[:, 0]
-        for one, true in zip(probability, truth):
+        for one, true in zip(probability, truth, strict=True):
             counts = counts + count_mask(one >= 0.5, true >= 0.5)
-        shown += list(zip(batch.image, truth, probability))[: _SAMPLE_ROWS - len(shown)]
-    write_samples(sheet, [_as_picture(image) for image, _, _ in shown], [t for _, t, _ in shown], [p for _, _, p in shown])
+        shown += list(zip(batch.image, truth, probability, strict=True))[: _SAMPLE_ROWS - len(shown)]
+    images, truths, found = zip(*shown, strict=True)
+    write_samples(sheet, [_as_picture(image) for image in images], truths, found)
     scores = pooled_scores(counts)
     return {
         "validation_loss": sum(losses) / len(samples),
@@ -259,6 +268,13 @@ def _as_picture(image: Tensor) -> np.ndarray:
 def _one_thread_each(worker: int) -> None:
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
+
+
+def _digest(pool: BackgroundPool) -> str:
+    digest = hashlib.sha256()
+    for patch in pool.patches:
+        digest.update(patch.pixels.tobytes())
+    return digest.hexdigest()
 
 
 def _state_to_resume(recipe: Recipe, path: Path) -> RunState:

@@ -158,8 +158,8 @@ def _stage(number: int, inputs: int, widths: tuple[int, int]) -> nn.Module:
 class U2Net(nn.Module):
     """RGB picture -> seven maps of hair logits.
 
-    ``forward`` takes a normalised float picture (N, 3, H, W) of any size and returns a list of seven float tensors
-    (N, 1, H, W): the fused map first, then the six side outputs from the finest to the coarsest. Logits: apply a sigmoid.
+    ``forward`` takes a normalised float picture (N, 3, H, W) of any size and returns a list of seven float tensors of
+    logits (N, 1, H, W): the fused map first, then the six side outputs from the finest to the coarsest.
     """
 
     def __init__(self, config: U2NetConfig) -> None:
@@ -171,7 +171,7 @@ class U2Net(nn.Module):
             self.add_module(f"stage{number}", _stage(number, inputs, widths))
             inputs = widths[1]
         side_inputs = {6: inputs}
-        for number, widths in zip(range(5, 0, -1), config.decoder):
+        for number, widths in zip(range(5, 0, -1), config.decoder, strict=True):
             self.add_module(f"stage{number}d", _stage(number, inputs + config.encoder[number - 1][1], widths))
             inputs = side_inputs[number] = widths[1]
         for number in range(1, 7):

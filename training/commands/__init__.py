@@ -1,0 +1,1 @@
+"""The sub-commands of ``scalpscope-train``, one module per network: ``segmentation``."""

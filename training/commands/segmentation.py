@@ -1,0 +1,196 @@
+"""`scalpscope-train segmentation ...`: train the hair network, look at what it learns from, score masks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from calibration.errors import ScalpScopeError
+from training.progress import console
+
+app = typer.Typer(
+    help="The hair network: train it without hand-drawn masks, and measure it.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+Data = Annotated[
+    Path | None,
+    typer.Option(
+        "--data",
+        metavar="DIR",
+        help="Unlabelled scalp pictures; hair-free patches are cut from them. [default: scalp is drawn from nothing]",
+    ),
+]
+
+
+@app.command()
+def train(
+    run: Annotated[Path, typer.Option("--run", metavar="DIR", help="Folder of the run; made if missing.")],
+    config: Annotated[
+        str | None,
+        typer.Option("--config", "-c", metavar="NAME|FILE", help="A recipe: default, paper_full ..., or a .toml file."),
+    ] = None,
+    data: Data = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --run, by its own recipe.")] = False,
+    steps: Annotated[int | None, typer.Option("--steps", min=1, help="Steps, instead of the recipe's.")] = None,
+    batch_size: Annotated[
+        int | None, typer.Option("--batch-size", min=1, help="Images per step and process, instead of the recipe's.")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option("--workers", min=0, help="Processes that draw images, instead of the recipe's.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option("--seed", min=0, help="Instead of the recipe's.")] = None,
+    minutes: Annotated[
+        float | None, typer.Option("--minutes", min=0, help="Stop after this long, with a checkpoint to resume from.")
+    ] = None,
+    cpu: Annotated[bool, typer.Option("--cpu", help="Use the CPU also where there is a GPU.")] = False,
+) -> None:
+    """Train the hair network.
+
+    The run's folder then holds weights.pt (last), best.pt (best on held-out images), checkpoint.pt (to resume),
+    recipe.json, curves.csv, curves.png and samples/ (picture, truth, prediction). A run may be killed at any time:
+    --resume goes on from its last checkpoint and ends as if it had not been.
+
+    \b
+    Examples:
+      scalpscope-train segmentation train --config default --data pictures/ --run runs/first
+      scalpscope-train segmentation train --run runs/first --data pictures/ --resume
+      torchrun --nproc-per-node 4 -m training.cli segmentation train -c paper_full --data pictures/ --run runs/paper
+    """
+    from training.segmentation.checkpoint import CHECKPOINT, load_state
+    from training.segmentation.recipe import load_recipe, recipe_from_dict
+    from training.segmentation.train import train as train_network
+
+    changes = {"steps": steps, "batch_size": batch_size, "workers": workers, "seed": seed}
+    changes = {name: value for name, value in changes.items() if value is not None}
+    if resume:
+        if config is not None or changes:
+            raise ScalpScopeError(
+                "--resume goes on with the run's own recipe.",
+                "Leave out --config, --steps, --batch-size, --workers and --seed.",
+            )
+        recipe = recipe_from_dict(load_state(run / CHECKPOINT).recipe, str(run))
+    else:
+        if config is None:
+            raise ScalpScopeError("No recipe was given.", "Add --config default, for one.")
+        recipe = load_recipe(config)
+        recipe = recipe_from_dict(
+            {**recipe.model_dump(), "training": {**recipe.training.model_dump(), **changes}}, config
+        )
+    result = train_network(recipe, data, run, resume=resume, minutes=minutes, cpu=cpu)
+    ending = "finished" if result.finished else "stopped; --resume goes on"
+    typer.echo(f"{result.step} steps done, {ending}. Best validation Dice {result.best_dice:.4f}. See {run}.")
+
+
+@app.command()
+def pseudo(
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Gets images/ and masks/; made if missing.")],
+    count: Annotated[int, typer.Option("--count", "-n", min=1, help="How many.")] = 16,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the first image; the next ones count up.")] = 0,
+    config: Annotated[str, typer.Option("--config", "-c", metavar="NAME|FILE", help="Whose images.")] = "default",
+    data: Data = None,
+) -> None:
+    """Draw pseudo-images and their masks into a folder, to look at or to evaluate on.
+
+    Seeds below 1000000 are those of validation images: no run is trained on them.
+    """
+    import cv2
+
+    from device_app.images import write_png_atomically
+    from training.data.backgrounds import load_backgrounds
+    from training.segmentation.pseudo_images import render_pseudo_image
+    from training.segmentation.recipe import load_recipe
+
+    recipe = load_recipe(config)
+    image_recipe = recipe.image_recipe()
+    pool = load_backgrounds(data, None, recipe.data.procedural_share)
+    for folder in (out / "images", out / "masks"):
+        folder.mkdir(parents=True, exist_ok=True)
+    for number in track(range(seed, seed + count), "drawing", console=console):
+        drawn = render_pseudo_image(number, image_recipe, pool)
+        name = f"pseudo_{number:07d}.png"
+        write_png_atomically(out / "images" / name, drawn.image)
+        write_png_atomically(out / "masks" / name, cv2.compare(drawn.mask, 127, cv2.CMP_GT))
+    typer.echo(f"{count} images and masks in {out}.")
+
+
+@app.command()
+def backgrounds(
+    data: Annotated[Path, typer.Option("--data", metavar="DIR", help="Unlabelled scalp pictures.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", metavar="FILE.png", help="A sheet of the patches, to look at.")
+    ] = None,
+) -> None:
+    """Find hair-free patches in scalp pictures and show what was found."""
+    import cv2
+    import numpy as np
+
+    from device_app.images import write_png_atomically
+    from training.data.backgrounds import load_backgrounds
+
+    pool = load_backgrounds(data, None)
+    sides = [len(patch.pixels) for patch in pool.patches]
+    originals = len({patch.original for patch in pool.patches})
+    typer.echo(f"{len(sides)} hair-free patches of {min(sides)} to {max(sides)} px from {originals} pictures.")
+    if out is not None:
+        tiles = [cv2.resize(p.pixels, (96, 96), interpolation=cv2.INTER_AREA) for p in pool.patches]
+        tiles += [np.zeros_like(tiles[0])] * (-len(tiles) % 16)
+        rows = [np.hstack(tiles[start : start + 16]) for start in range(0, len(tiles), 16)]
+        write_png_atomically(out, np.vstack(rows))
+        typer.echo(f"All of them are in {out}.")
+
+
+@app.command()
+def evaluate(
+    images: Annotated[Path, typer.Option("--images", metavar="DIR", help="Pictures.")],
+    masks: Annotated[Path, typer.Option("--masks", metavar="DIR", help="True masks: NAME.* or NAME_mask.*, 0/255.")],
+    method: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--method",
+            "-m",
+            metavar="METHOD",
+            help="May be repeated: shih, yue, kim, black_hat, bundle:default, bundle:FOLDER[@fp32], "
+            "checkpoint:FILE[@WIDTHxHEIGHT]. [default: the classical ones and bundle:default]",
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", metavar="FILE", help="Write the scores there too: .json or .csv.")
+    ] = None,
+) -> None:
+    """Pixel-F1, Jaccard and Dice of methods on a folder of pictures and masks.
+
+    Pixel-F1 is the mean of the F1 of hair and of scalp; Jaccard and Dice are of hair. "Per image" is the mean over
+    pictures, as published tables have it; "pooled" counts the pixels of all pictures together. A picture with neither
+    true nor found hair scores 1; with hair found but none true it scores 0 for hair.
+
+    \b
+    Example:
+      scalpscope-train segmentation evaluate --images test/images --masks test/masks -m kim -m bundle:default
+    """
+    from training.evaluation.evaluate import check_out, check_pairs, find_pairs, write_scores
+    from training.evaluation.evaluate import evaluate as evaluate_methods
+    from training.evaluation.methods import open_method
+
+    if out is not None:
+        check_out(out)
+    opened = {spec: open_method(spec) for spec in method or ("shih", "yue", "kim", "black_hat", "bundle:default")}
+    pairs = find_pairs(images, masks)
+    check_pairs(pairs)
+    scores = evaluate_methods(opened, track(pairs, "evaluating", console=console))
+
+    table = Table(title=f"{len(pairs)} pictures")
+    table.add_column("method")
+    for heading in ("Pixel-F1", "Jaccard", "Dice", "pooled Pixel-F1", "pooled Jaccard", "pooled Dice", "ms"):
+        table.add_column(heading, justify="right")
+    for one in scores:
+        table.add_row(one.method, *(f"{value:.3f}" for value in one.figures.values()), f"{1000 * one.seconds:.0f}")
+    Console().print(table)
+    if out is not None:
+        write_scores(scores, out)
