@@ -66,7 +66,7 @@ class PictureAnalyser:
         """What the results rest on, for their files."""
         return Provenance(
             profile=None if self._profile is None else self._profile.name,
-            scale_uncertainty_um_per_px=self._pipeline.settings.scale_uncertainty_um_per_px,
+            scale_uncertainty_um_per_px=None if self._profile is None else self._profile.scale_uncertainty_um_per_px,
             engine_reasons=self._pipeline.engine_reasons,
             fallback=self._pipeline.fallback,
         )

@@ -23,10 +23,11 @@ from device_app import __version__
 from device_app.file_sets import write_file_set
 from device_app.live.analysis import Analysis
 from device_app.vision.hairs import Figure, Hair, HairClass, HairClasses, Measurements
-from device_app.vision.measure import DENSITY_RULE
 from device_app.vision.overlay import draw_overlay
 
 SCHEMA_VERSION = 1
+DENSITY_RULE = "hairs with at least one end inside the picture, over the picture's area"
+"""The rule of `device_app.vision.measure`, said in every result."""
 
 _FIGURES = tuple(field.name for field in fields(Measurements) if field.type == "Figure")
 _COUNTS = ("vellus_count", "intermediate_count", "terminal_count")
@@ -58,13 +59,13 @@ class Provenance:
 
     Attributes:
         profile: name of the microscope's profile that the scale came from; None: typed in, or no scale.
-        scale_uncertainty_um_per_px: 1 standard deviation of the scale; 0 where it is not known.
+        scale_uncertainty_um_per_px: 1 standard deviation of the scale; None where it is not known.
         engine_reasons: why this engine runs and what was passed over.
         fallback: a better engine was passed over.
     """
 
     profile: str | None = None
-    scale_uncertainty_um_per_px: float = 0.0
+    scale_uncertainty_um_per_px: float | None = None
     engine_reasons: tuple[str, ...] = ()
     fallback: bool = False
 
@@ -237,16 +238,15 @@ def encode_png(image: np.ndarray) -> bytes:
 
 
 def _hair_record(hair: Hair, scale: float | None, classes: HairClasses) -> dict[str, Any]:
-    diameter_um = None if scale is None else _number(hair.diameter_px * scale)
-    hair_class = None if diameter_um is None else _class_of(diameter_um, classes).value
+    diameter_um = None if scale is None or not math.isfinite(hair.diameter_px) else hair.diameter_px * scale
     return {
         "id": hair.id,
         "centre_line": [[round(float(x), 2), round(float(y), 2)] for x, y in hair.centre_line],
         "length_px": _number(hair.length_px),
         "diameter_px": _number(hair.diameter_px),
-        "diameter_um": diameter_um,
+        "diameter_um": _number(diameter_um),
         "diameter_spread_px": _number(hair.diameter_spread_px),
-        "hair_class": hair_class,
+        "hair_class": None if diameter_um is None else _class_of(diameter_um, classes).value,
         "ends_inside": [bool(end) for end in hair.ends_inside],
     }
 

@@ -144,7 +144,7 @@ def _analyse_all(pictures: list[Path], out: Path, analyser: PictureAnalyser, con
         TextColumn("{task.fields[name]}"),
     )
     try:
-        with Progress(*columns, console=console, transient=True) as progress:
+        with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
             task = progress.add_task("", total=len(pictures), name="")
             for picture in pictures:
                 progress.update(task, name=picture.name)
