@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from calibration.errors import ScalpScopeError
 from calibration.optics.focus import focus_score
 from device_app.bundle import Task, load_bundle
 from device_app.camera.source import Frame
@@ -86,15 +87,24 @@ class Pipeline:
 
         Returns:
             The analysis, its mask at the frame's own size; `timings_ms` names every stage.
+
+        Raises:
+            ScalpScopeError: the scale in use was made for pictures of another size.
         """
         settings = self._settings
+        height, width = frame.image.shape[:2]
+        if settings.picture_size is not None and settings.picture_size != (width, height):
+            made_for = "{} x {}".format(*settings.picture_size)
+            raise ScalpScopeError(
+                f"The calibration in use is for pictures of {made_for} pixels; this one has {width} x {height}.",
+                "Choose the profile made at this resolution, or calibrate again.",
+            )
         clock = StageClock()
         image = frame.image if settings.flat_field is None else settings.flat_field.correct(frame.image)
         network_input = to_network_input(image, self._model)
         clock.done("preprocess")
         probability = self._engine.run({self._model.input_name: network_input})[self._model.output_name]
         clock.done("segment")
-        height, width = image.shape[:2]
         mask = hair_mask(probability[0, 0], (width, height), self._model.threshold)
         clock.done("mask")
         measurements = measure_hairs(

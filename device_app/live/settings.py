@@ -21,6 +21,8 @@ class PipelineSettings:
         classes: the cuts between vellus, intermediate and terminal.
         precision: which of the bundle's files to run; None: the best for this machine.
         threads: CPU threads of the network.
+        picture_size: (width, height) of the pictures that the scale holds for; a picture of another size is refused.
+            None: any.
         flat_field: correction for uneven light; None: none.
     """
 
@@ -30,6 +32,7 @@ class PipelineSettings:
     classes: HairClasses = TRICHOSCOPY
     precision: Precision | None = None
     threads: int = 2
+    picture_size: tuple[int, int] | None = None
     flat_field: FlatField | None = field(default=None, compare=False)
 
 

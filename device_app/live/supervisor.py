@@ -324,7 +324,7 @@ class LiveSession:
         link.send(Analyse(frame.id, frame.captured_ns, use))
         answer = self._answer(link, self._patience.hang_s, f"did not answer for frame {frame.id}")
         if isinstance(answer, Failed) and answer.frame_id == frame.id:
-            self._worker.move(WorkerState.READY, f"Frame {frame.id} could not be analysed: {answer.problem}.")
+            self._worker.move(WorkerState.READY, f"Frame {frame.id} could not be analysed: {answer.problem}")
             return None
         if not isinstance(answer, Analysed) or answer.analysis.frame_id != frame.id:
             raise WorkerLost(f"The analysis process answered {type(answer).__name__} out of turn.")

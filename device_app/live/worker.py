@@ -78,9 +78,11 @@ def _analyse(pipeline: Pipeline, ring: FrameRing, task: Analyse) -> Analysed | F
     image.flags.writeable = False
     try:
         analysis = pipeline.analyse(Frame(task.frame_id, image, task.captured_ns))
+    except ScalpScopeError as error:
+        return Failed(task.frame_id, str(error))
     except Exception as error:  # one bad frame must not end the loop
         log.exception("frame %d could not be analysed", task.frame_id)
-        return Failed(task.frame_id, f"{type(error).__name__}: {error}")
+        return Failed(task.frame_id, f"{type(error).__name__}: {error}.")
     ring.mask(task.use)[...] = analysis.mask
     return Analysed(dataclasses.replace(analysis, mask=_NO_MASK))
 
