@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 # Before anything imports onnxruntime: its Linux wheels report usage by default, and pictures of patients stay silent.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+# Before anything imports OpenCV: a USB camera that falls silent is given up after this many seconds instead of ten.
+os.environ.setdefault("OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT", "2")
 
 if TYPE_CHECKING:
     from device_app.analyse import analyse_picture as analyse_picture

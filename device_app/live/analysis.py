@@ -17,7 +17,8 @@ class Analysis:
         frame_id: `Frame.id` of the picture it was computed from.
         mask: (H, W) uint8, 0 or 255, the picture's own size: the hair mask.
         measurements: hairs and figures.
-        focus: focus score of the frame (`calibration.optics.focus`), 0 = no detail, 1 = as sharp as the scale lets it be.
+        focus: focus score of the frame (`calibration.optics.focus`), 0 = no detail, 1 = as sharp as the scale lets it
+            be.
         timings_ms: wall time of each stage by its name, and ``total``.
         bundle: name and version of the bundle, such as ``default 1``.
         backend: engine backend and precision, such as ``onnxruntime-cpu int8_u8s8``.

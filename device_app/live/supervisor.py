@@ -10,6 +10,7 @@ import time
 from collections import deque
 from typing import Any, NoReturn
 
+from calibration.errors import ScalpScopeError
 from device_app.camera.mailbox import DropCause, Mailbox
 from device_app.camera.source import Frame, FrameSource
 from device_app.live.analysis import Analysis
@@ -38,7 +39,7 @@ class _WorkerHung(Exception):
     pass
 
 
-class _WorkerRefused(Exception):
+class _WorkerRefused(ScalpScopeError):
     pass
 
 
@@ -92,6 +93,7 @@ class LiveSession:
         self._started = time.monotonic()
         self._result: tuple[Frame, Analysis] | None = None
         self._ready: Ready | None = None
+        self._refusal: ScalpScopeError | None = None
         self._ring: FrameRing | None = None
         self._worker_pid: int | None = None
         self._down_since: float | None = None
@@ -182,6 +184,10 @@ class LiveSession:
         """The times the worker was away, the last 1000 of them."""
         return tuple(self._restarts)
 
+    def refusal(self) -> ScalpScopeError | None:
+        """Why the worker refuses the settings; None while it does not."""
+        return self._refusal
+
     def report(self) -> dict[str, Any]:
         """What happened since the start, as plain values for JSON. Latencies are those of the last 4096 analyses."""
         health = self.health()
@@ -251,6 +257,7 @@ class LiveSession:
             kill = False
         except _WorkerRefused as refusal:
             kill = False
+            self._refusal = refusal
             self._go_down(WorkerState.REFUSED, str(refusal))
             return True
         except _WorkerHung as hang:
@@ -279,10 +286,10 @@ class LiveSession:
         link.send(UseSettings(settings))
         answer = self._answer(link, self._patience.start_s, "did not get ready")
         if isinstance(answer, Refused):
-            raise _WorkerRefused(f"{answer.what} {answer.remedy}")
+            raise _WorkerRefused(answer.what, answer.remedy)
         if not isinstance(answer, Ready):
             raise WorkerLost(f"The analysis process said {answer} instead of being ready.")
-        self._ready = answer
+        self._ready, self._refusal = answer, None
         self._worker.move(WorkerState.READY)
         self._mailbox.set_worker_ready(True)
         if self._down_since is not None:

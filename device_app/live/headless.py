@@ -1,0 +1,158 @@
+"""The live loop without a window: for soak runs, for benchmarks, and for machines without a screen."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+
+from calibration.errors import ScalpScopeError
+from calibration.files import write_text_atomically
+from device_app.camera.source import FrameSource
+from device_app.live.health import Health, SourceState
+from device_app.live.settings import PipelineSettings
+from device_app.live.supervisor import LiveSession
+
+_TICK_S = 0.1
+_FIRST_ANALYSIS_S = 60.0
+_SAMPLE_S = 1.0
+
+
+class MemoryWatch:
+    """Resident memory of the session and of its worker over time."""
+
+    def __init__(self) -> None:
+        self._rows: list[tuple[float, float, float]] = []
+        self._due = 0.0
+
+    def sample(self, health: Health, now: float) -> None:
+        """Take a sample when one is due, once a second."""
+        if now >= self._due and health.worker_memory_mb is not None:
+            self._due = now + _SAMPLE_S
+            self._rows.append((now, health.memory_mb, health.worker_memory_mb))
+
+    def summary(self) -> dict[str, Any]:
+        """First, last and highest, in MiB, and the slope of a straight line through the session's second half.
+
+        The slope is None over less than a minute, where it would only tell of noise. The worker's own slope has no
+        meaning across restarts and is left out.
+        """
+        if not self._rows:
+            return {}
+        seconds, session, worker = zip(*self._rows)
+        slope = None
+        if seconds[-1] - seconds[0] >= 60.0:
+            half = len(self._rows) // 2
+            slope = float(np.polyfit(seconds[half:], session[half:], 1)[0]) * 3600
+        return {
+            "session_mb": {"first": session[0], "last": session[-1], "highest": max(session)},
+            "worker_mb": {"first": worker[0], "last": worker[-1], "highest": max(worker)},
+            "session_slope_mb_per_hour": slope,
+        }
+
+
+def run_headless(
+    source: FrameSource,
+    settings: PipelineSettings,
+    seconds: float,
+    report_path: Path | None = None,
+    *,
+    on_tick: Callable[[LiveSession, float], None] | None = None,
+) -> dict[str, Any]:
+    """Run the live loop for a time, with a progress bar, and say what happened.
+
+    The time counts from the first analysis; until then the report's `warm_up_s` does. Ctrl-C and the end of a file that
+    does not loop end it sooner.
+
+    Args:
+        source: where frames come from.
+        settings: how they are analysed.
+        seconds: for how long.
+        report_path: where the report is written as JSON; None: nowhere.
+        on_tick: called ten times a second with the session and the seconds since the first analysis.
+
+    Returns:
+        `LiveSession.report` with every frame settled, rates over the measured time, `warm_up_s`, `measured_s` and
+        `memory`.
+
+    Raises:
+        ScalpScopeError: the source cannot be opened, the bundle is refused, or no frame could be analysed.
+    """
+    if report_path is not None and not report_path.parent.is_dir():
+        raise ScalpScopeError(f"There is no folder '{report_path.parent}' for the report.", "Make it, or name another.")
+    source.open()  # a source that cannot be opened is an error here, not something to wait for
+    source.close()
+    session = LiveSession(source, settings)
+    memory = MemoryWatch()
+    session.start()
+    began = time.monotonic()
+    try:
+        _wait_for_first_analysis(session)
+        first, warm_up_s = session.health().counts, time.monotonic() - began
+        measured_s = _run(session, seconds, memory, on_tick)
+        report = session.report()
+        report["captured_per_s"] = (report["captured"] - first.captured) / max(measured_s, 1e-3)
+        report["analysed_per_s"] = (report["analysed"] - first.analysed) / max(measured_s, 1e-3)
+    finally:
+        session.stop()
+    settled = session.report()
+    report.update({key: settled[key] for key in ("captured", "analysed", "dropped", "pending", "reconciles")})
+    report.update(warm_up_s=warm_up_s, measured_s=measured_s, memory=memory.summary())
+    if report_path is not None:
+        write_text_atomically(report_path, json.dumps(report, indent=2) + "\n")
+    return report
+
+
+def _wait_for_first_analysis(session: LiveSession) -> None:
+    """Raise `ScalpScopeError` as soon as it is clear that none will come."""
+    until = time.monotonic() + _FIRST_ANALYSIS_S
+    while True:
+        health = session.health()
+        if health.analysed:
+            return
+        if (refusal := session.refusal()) is not None:
+            raise refusal
+        over = health.source is SourceState.ENDED and health.counts.pending == 0
+        if over or time.monotonic() > until:
+            raise ScalpScopeError(
+                f"No frame of {health.source_name} could be analysed.",
+                health.worker_problem or health.source_problem or "Run scalpscope doctor.",
+            )
+        time.sleep(_TICK_S / 4)
+
+
+def _run(
+    session: LiveSession,
+    seconds: float,
+    memory: MemoryWatch,
+    on_tick: Callable[[LiveSession, float], None] | None,
+) -> float:
+    """Let it run; returns for how many seconds it did."""
+    began = time.monotonic()
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        bar = progress.add_task("live", total=seconds)
+        try:
+            while (elapsed := time.monotonic() - began) < seconds:
+                health = session.health()
+                memory.sample(health, elapsed)
+                progress.update(bar, completed=elapsed, description=_in_words(health))
+                if health.source is SourceState.ENDED and health.counts.pending == 0:
+                    break
+                if on_tick is not None:
+                    on_tick(session, elapsed)
+                time.sleep(_TICK_S)
+        except KeyboardInterrupt:
+            progress.console.print("ended by hand")
+    return time.monotonic() - began
+
+
+def _in_words(health: Health) -> str:
+    words = f"{health.analysed_fps:4.1f} analysed/s, {health.analysed} of {health.captured} frames"
+    return words if health.message.value == "ok" else f"{words}, {health.message.value.replace('_', ' ')}"
