@@ -231,6 +231,9 @@ def _fair(
         if length > 2.5 * (touch[where].max() * 2) + 6 or distance.min() > 3:
             return False  # runs along it, or only grazes it
         clearance = 1.5 * touch[where].max() / 3 + 2  # in points, one every 3 px
+        # Nor may an end lie so near that two hairs could be one with a gap in it.
+        if distance[0] < 1.6 * touch[0] + 4 or distance[-1] < 1.6 * touch[-1] + 4:
+            return False
         if where[0] < clearance or where[-1] > len(hair.centre_line) - 1 - clearance:
             return False  # ends on it
         on_other = nearest[where]

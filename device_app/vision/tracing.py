@@ -11,16 +11,23 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from device_app.vision.lines import even_lines, extend_to_mask, line_lengths, smooth_lines
 from device_app.vision.skeleton import Pieces, skeleton_pieces, to_native
 
 LEAST_LENGTH_IN_WIDTHS = 3.0
 """A traced thing shorter than this many of its own widths is a flake or a blot, no hair."""
+
+LEAST_LENGTH_IN_WIDTHS_CUT = 1.8
+"""The same for one that the picture's border cuts: more of it lies outside."""
 
 LEAST_LENGTH_SHARE = 0.025
 """Nor is one shorter than this share of the picture's shorter side (12 px of 480)."""
 
 _STRAIGHT_LIMIT = np.deg2rad(38.0)
 """Most that a hair may turn across a crossing."""
+
+_SHALLOW_LIMIT = np.deg2rad(25.0)
+"""The same where both hairs of a shallow crossing are seen on both sides."""
 
 _GAP_LIMIT = np.deg2rad(22.0)
 """Most that a hair may turn across a gap."""
@@ -78,11 +85,7 @@ def trace_hairs(mask: np.ndarray) -> list[Strand]:
     partner = np.full(2 * len(pieces), -1)
     _pair_at_crossings(pieces, ends, alive, cluster, partner)
     _pair_over_gaps(pieces, ends, alive, partner, mask)
-    strands = [
-        strand
-        for chain in _chains(alive, partner)
-        if (strand := _strand(chain, pieces, ends, cluster, mask)) is not None
-    ]
+    strands = _strands(_chains(alive, partner), pieces, ends, mask)
     return sorted(strands, key=lambda strand: -strand.length_px)
 
 
@@ -205,41 +208,52 @@ def _pair_at_crossings(
 
 def _pairs_within(group: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """All index pairs (a, b), a < b, of equal value in a sorted array."""
-    a, b = [], []
-    edges = np.flatnonzero(np.append(True, group[1:] != group[:-1])) if len(group) else np.zeros(0, int)
-    for low, high in zip(edges, np.append(edges[1:], len(group))):
-        if high - low > 1:
-            first, second = np.triu_indices(high - low, 1)
-            a.append(first + low)
-            b.append(second + low)
+    order = np.arange(len(group))
+    first, second = [], []
+    # Branches of one crossing stand side by side: compare with the next, the next but one, and so on.
+    for apart in range(1, len(group)):
+        same = order[:-apart][group[apart:] == group[:-apart]]
+        if len(same) == 0:
+            break
+        first.append(same)
+        second.append(same + apart)
     empty = np.zeros(0, int)
-    return (np.concatenate(a), np.concatenate(b)) if a else (empty, empty)
+    return (np.concatenate(first), np.concatenate(second)) if first else (empty, empty)
 
 
 def _bridge_shallow_crossings(
     pieces: Pieces, ends: _Ends, alive: np.ndarray, at: np.ndarray, partner: np.ndarray
 ) -> None:
     """Two hairs that cross at a shallow angle share a long bridge between two forks: send each on past it."""
-    for piece in np.flatnonzero(alive & np.all(pieces.nodes >= 0, axis=1)):
-        a, b = at[2 * piece], at[2 * piece + 1]
-        if a == b or a < 0 or b < 0:
+    members: dict[int, list[int]] = {}
+    for end, crossing in enumerate(at.tolist()):
+        if crossing >= 0:
+            members.setdefault(crossing, []).append(end)
+    bridges, left, right = [], [], []
+    for piece in np.flatnonzero(alive & np.all(pieces.nodes >= 0, axis=1)).tolist():
+        a, b = int(at[2 * piece]), int(at[2 * piece + 1])
+        # Two forks of three branches each; a branch that joins them a second time makes a loop, not a crossing.
+        if a == b or a < 0 or b < 0 or len(members[a]) != 3 or len(members[b]) != 3:
             continue
-        left = [end for end in np.flatnonzero(at == a) if end // 2 != piece and partner[end] < 0]
-        right = [end for end in np.flatnonzero(at == b) if end // 2 != piece and partner[end] < 0]
-        if len(left) != 2 or len(right) != 2 or set(e // 2 for e in left) & set(e // 2 for e in right):
-            continue
-        width = max(ends.width[left + right])
-        options = []
-        for first, second in ((right[0], right[1]), (right[1], right[0])):
-            i, j = np.array(left), np.array([first, second])
-            turn = _turns(ends, i, j)
-            unlike = np.abs(np.log(np.maximum(ends.width[i], 1) / np.maximum(ends.width[j], 1)))
-            options.append((float((turn + 0.3 * unlike).sum()), float(turn.max()), i, j))
-        _, turn, i, j = min(options, key=lambda option: option[0])
-        cos = float(np.clip(np.abs(np.sum(ends.heading[left[0]] * ends.heading[left[1]])), 0, 1))
-        overlap = width / max(np.sin(np.arccos(cos)), 0.12)
-        if turn < np.deg2rad(25) and ends.length[2 * piece] <= 1.6 * overlap + 2:
-            partner[i], partner[j] = j, i
+        here, there = ([end for end in members[fork] if end // 2 != piece] for fork in (a, b))
+        if len({end // 2 for end in here + there}) == 4:
+            bridges.append(piece)
+            left.append(here)
+            right.append(there)
+    if not bridges:
+        return
+    i = np.array(left)[:, None, :].repeat(2, axis=1)  # (bridges, 2 ways to pair, 2 pairs)
+    j = np.stack([np.array(right), np.array(right)[:, ::-1]], axis=1)
+    turn = _turns(ends, i.ravel(), j.ravel()).reshape(i.shape)
+    unlike = np.abs(np.log(np.maximum(ends.width[i], 1) / np.maximum(ends.width[j], 1)))
+    way = np.argmin((turn + 0.3 * unlike).sum(axis=2), axis=1)
+    for number, piece in enumerate(bridges):
+        a, b = i[number, way[number]], j[number, way[number]]
+        cos = min(abs(float(ends.heading[a[0]] @ ends.heading[a[1]])), 1.0)
+        overlap = max(ends.width[[*a, *b]]) / max(np.sqrt(1 - cos**2), 0.12)
+        straight = turn[number, way[number]].max() < _SHALLOW_LIMIT
+        if straight and ends.length[2 * piece] <= 1.6 * overlap + 2 and np.all(partner[[*a, *b]] < 0):
+            partner[a], partner[b] = b, a
             alive[piece] = False
             at[2 * piece : 2 * piece + 2] = -1
 
@@ -276,99 +290,59 @@ def _bare_length(
 
 def _chains(alive: np.ndarray, partner: np.ndarray) -> list[list[int]]:
     """Follow the partners: each chain lists the ends at which its pieces are entered."""
-    seen = ~alive
+    seen = (~alive).tolist()
+    next_end = partner.tolist()
     chains = []
     # Open chains first; what remains are rings.
-    starts = [end for end in range(len(partner)) if partner[end] < 0] + list(range(len(partner)))
-    for start in starts:
+    for start in [end for end, other in enumerate(next_end) if other < 0] + list(range(len(next_end))):
         if seen[start // 2]:
             continue
         chain, end = [], start
         while end >= 0 and not seen[end // 2]:
             seen[end // 2] = True
             chain.append(end)
-            end = partner[end ^ 1]
+            end = next_end[end ^ 1]
         chains.append(chain)
     return chains
 
 
-def _strand(chain: list[int], pieces: Pieces, ends: _Ends, cluster: np.ndarray, mask: np.ndarray) -> Strand | None:
-    """Join a chain's pieces into one smooth line that reaches the mask's own ends, or None if it is no hair."""
-    runs = []
-    for place, end in enumerate(chain):
-        piece = end // 2
-        low, high = pieces.start[piece], pieces.start[piece + 1]
-        # Beside a crossing the skeleton leans towards the other hair: leave that stretch out and go straight.
-        cut = [0, 0]
-        for side, at_join in ((0, place > 0), (1, place < len(chain) - 1)):
-            near_end = end if side == 0 else end ^ 1
-            if at_join and ends.node[near_end] >= 0:
-                cut[side] = int(pieces.node_radius[ends.node[near_end]])
-        points = pieces.points[low:high]
-        points = points if end % 2 == 0 else points[::-1]
-        if len(points) > sum(cut) + 2:
-            points = points[cut[0] : len(points) - cut[1]]
-        runs.append(points)
-    width = float(np.average([ends.width[end] for end in chain], weights=[ends.length[end] for end in chain]))
-    line = to_native(np.concatenate(runs).astype(np.float64), pieces.factor)
-    width_px = max(width, 1.0) * pieces.factor
-    line = _smooth(_even(line), max(2.0 * width_px, 10.0) / 2.0)
-    line, inside = _to_the_ends(line, width_px, mask)
-    length = float(np.linalg.norm(np.diff(line, axis=0), axis=1).sum())
-    least = LEAST_LENGTH_SHARE * min(mask.shape)
-    if length < max(LEAST_LENGTH_IN_WIDTHS * width_px * (1.0 if all(inside) else 0.6), least):
-        return None
-    return Strand(_even(line, POINTS).astype(np.float32), length, width_px, inside)
-
-
-def _even(line: np.ndarray, count: int | None = None) -> np.ndarray:
-    """The line sampled anew at `count` even steps (None: one every 2 px), its two ends kept."""
-    lengths = np.hypot(*np.diff(line, axis=0).T)
-    along = np.concatenate([[0.0], np.cumsum(lengths)])
-    if count is None:
-        count = max(3, int(round(along[-1] / 2.0)) + 1)
-    at = np.linspace(0, along[-1], count)
-    return np.stack([np.interp(at, along, line[:, 0]), np.interp(at, along, line[:, 1])], axis=1)
-
-
-def _smooth(line: np.ndarray, window: float) -> np.ndarray:
-    """Smooth an even line over `window` points (Gaussian), mirrored through its ends so that they stay."""
-    sigma = min(window / 2, len(line) / 4)
-    reach = min(int(3 * sigma), len(line) - 1)
-    if reach < 1:
-        return line
-    kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
-    kernel /= kernel.sum()
-    head = 2 * line[0] - line[reach:0:-1]
-    tail = 2 * line[-1] - line[-2 : -reach - 2 : -1]
-    padded = np.concatenate([head, line, tail])
-    return np.stack([np.convolve(padded[:, axis], kernel, "valid") for axis in (0, 1)], axis=1)
-
-
-def _to_the_ends(line: np.ndarray, width_px: float, mask: np.ndarray) -> tuple[np.ndarray, tuple[bool, bool]]:
-    """Lengthen both ends straight on to where the mask ends, and say which of them lie inside the picture.
-
-    A skeleton stops about half a width short of a blunt end. An end within `max(2, 0.15 widths)` of the picture's
-    border is cut by it.
-    """
-    height, width = mask.shape
-    inside = []
-    for tail in (False, True):
-        end = line[-1] if tail else line[0]
-        back = line[max(len(line) - 1 - max(3, int(width_px)), 0)] if tail else line[min(max(3, int(width_px)), len(line) - 1)]
-        heading = (end - back) / max(float(np.linalg.norm(end - back)), 1e-6)
-        steps = np.arange(0.5, 1.3 * width_px + 3, 0.5)
-        way = end + steps[:, None] * heading
-        x, y = np.round(way).astype(int).T
-        within = (x >= 0) & (y >= 0) & (x < width) & (y < height)
-        hit = np.zeros(len(steps), bool)
-        hit[within] = mask[y[within], x[within]] > 0
-        stop = len(steps) if hit.all() else int(np.argmin(hit))
-        if stop:
-            way = way[:stop]
-            line = np.concatenate([line, way[-1:]]) if tail else np.concatenate([way[-1:], line])
-        end = line[-1] if tail else line[0]
-        margin = min(end[0], end[1], width - 1 - end[0], height - 1 - end[1])
-        inside.append(bool(margin > max(2.0, 0.15 * width_px)))
-    limit = np.array([width - 1, height - 1])
-    return np.clip(line, 0, limit), (inside[0], inside[1])
+def _strands(chains: list[list[int]], pieces: Pieces, ends: _Ends, mask: np.ndarray) -> list[Strand]:
+    """Join every chain's pieces into one smooth line that reaches the mask's own ends; drop what is no hair."""
+    index, count, width = [], [], []
+    start, node, knot = pieces.start.tolist(), ends.node.tolist(), pieces.node_radius.tolist()
+    piece_width, piece_length = ends.width.tolist(), ends.length.tolist()
+    for chain in chains:
+        points: list[int] = []
+        for place, end in enumerate(chain):
+            low, high = start[end // 2], start[end // 2 + 1]
+            # Beside a crossing the skeleton leans towards the other hair, and at a free end towards a corner: leave
+            # these stretches out and go straight.
+            cut = []
+            for side, outer in ((end, place == 0), (end ^ 1, place == len(chain) - 1)):
+                cut.append(int(knot[node[side]]) if node[side] >= 0 and not outer else int(0.6 * piece_width[end]))
+            if high - low <= sum(cut) + 3:
+                cut = [min((high - low) // 3, size) for size in cut]
+            run = range(low + cut[0], high - cut[1]) if end % 2 == 0 else range(high - 1 - cut[0], low + cut[1] - 1, -1)
+            points.extend(run)
+        if len(points) < 2:
+            continue
+        index.extend(points)
+        count.append(len(points))
+        lengths = [piece_length[end] for end in chain]
+        width.append(sum(piece_width[end] * length for end, length in zip(chain, lengths)) / sum(lengths))
+    if not count:
+        return []
+    width_px = np.maximum(np.array(width), 1.0) * pieces.factor
+    raw = to_native(pieces.points[index].astype(np.float64), pieces.factor)
+    lines = smooth_lines(even_lines(raw, np.array(count), POINTS), np.maximum(6 * width_px, 30.0))
+    lines, inside = extend_to_mask(lines, width_px, mask)
+    lengths_px = line_lengths(lines)
+    cut_by_border = ~inside.all(axis=1)
+    least = np.maximum(
+        np.where(cut_by_border, LEAST_LENGTH_IN_WIDTHS_CUT, LEAST_LENGTH_IN_WIDTHS) * width_px,
+        LEAST_LENGTH_SHARE * min(mask.shape),
+    )
+    return [
+        Strand(lines[k].astype(np.float32), float(lengths_px[k]), float(width_px[k]), (bool(inside[k, 0]), bool(inside[k, 1])))
+        for k in np.flatnonzero(lengths_px >= least)
+    ]
