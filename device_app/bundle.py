@@ -1,7 +1,8 @@
 """The bundle: the one thing training and the device share.
 
-A folder with `manifest.json`, the networks' files and their goldens. The manifest is strict (an unknown key is refused), it names
-every file with its SHA-256, and nothing in a bundle is used before all of it was checked. DESIGN, "The bundle".
+A folder with `manifest.json`, the networks' files and their goldens. The manifest is strict (an unknown key is
+refused), it names every file with its SHA-256, and nothing in a bundle is used before all of it was checked. DESIGN,
+"The bundle".
 """
 
 from __future__ import annotations
@@ -79,7 +80,7 @@ class Tolerance(_Strict):
 
 
 class Goldens(BundleFile):
-    """An npz with `images` (N, H, W, 3) uint8 RGB and `outputs` (N, *output_shape[1:]) float16, what FP32 made of them."""
+    """An npz with `images` (N, H, W, 3) uint8 RGB and `outputs` (N, *output_shape[1:]) float16, by FP32."""
 
     tolerance: dict[Precision, Tolerance]
 
@@ -192,15 +193,22 @@ class Bundle:
 
 
 def default_bundle_path() -> Path:
-    """The folder of the bundle that ships with the app."""
-    return _SHIPPED
+    """The bundle to use when none is named: the one installed on this device (`bundle_store`), else the one that ships.
+
+    Raises:
+        ScalpScopeError: the store of installed bundles is damaged.
+    """
+    from device_app.bundle_store import default_store, installed_bundle_path  # the store is written in terms of bundles
+
+    return installed_bundle_path(default_store()) or _SHIPPED
 
 
 def load_bundle(path: Path) -> Bundle:
     """Read a bundle and check all of it: manifest, presence and SHA-256 of every file, shapes of the goldens.
 
     Raises:
-        ScalpScopeError: the folder, the manifest or one of the files is missing, damaged, newer than this app or not what
+        ScalpScopeError: the folder, the manifest or one of the files is missing, damaged, newer than this app or not
+        what
             the manifest says.
     """
     path = Path(path)

@@ -115,6 +115,12 @@ def write_bundle(
     return load_bundle(out)
 
 
+def preprocessing_of(facts: NetworkFacts) -> ModelEntry:
+    """An entry that says how pictures become inputs, before there is a bundle. Its file does not exist."""
+    nowhere = BundleFile(path="none.onnx", sha256="0" * 64)
+    return _manifest("draft", "0", facts, {Precision.FP32: nowhere}, DEFAULT_TOLERANCES).models[0]
+
+
 def _manifest(
     name: str,
     version: str,

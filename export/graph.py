@@ -1,5 +1,5 @@
-"""Passes over an ONNX graph that change its cost and not its values: constants computed, whole slices dropped, and the folding
-of pixels into channels merged into the first convolution.
+"""Passes over an ONNX graph that change its cost and not its values: constants computed, whole slices dropped, and the
+folding of pixels into channels merged into the first convolution.
 """
 
 from __future__ import annotations
@@ -78,9 +78,11 @@ def _drop_whole_slices(model: ModelProto) -> None:
 
 
 def _merge_pixel_unshuffle(model: ModelProto) -> None:
-    """Turn pixel unshuffle (reshape, transpose, reshape) + convolution into one strided convolution with a larger kernel.
+    """Turn pixel unshuffle (reshape, transpose, reshape) + convolution into one strided convolution with a larger
+    kernel.
 
-    Exact: each tap of the larger kernel is one weight of the small one. The transpose alone costs as much as two convolutions.
+    Exact: each tap of the larger kernel is one weight of the small one. The transpose alone costs as much as two
+    convolutions.
     """
     shapes, producers, users, values = shapes_of(model), _producers(model), _users(model), _initializers(model)
     for conv in [n for n in model.graph.node if n.op_type == "Conv"]:

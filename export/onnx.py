@@ -1,4 +1,4 @@
-"""torch -> ONNX: the fused map and its sigmoid alone, batch normalisations folded, no shape arithmetic, compared with torch."""
+"""torch -> ONNX: the fused map and its sigmoid alone, no shape arithmetic, compared with torch."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PARITY = 1e-4  # largest difference of a probability between torch and ONNX
 
 
 class HairProbability(nn.Module):
-    """A U²-Net as the device wants it: (1, 3, H, W) float32 -> (1, 1, H, W) float32 in 0..1, without the side outputs."""
+    """A U²-Net as the device wants it: (1, 3, H, W) float32 -> (1, 1, H, W) float32 in 0..1, no side outputs."""
 
     def __init__(self, network: U2Net) -> None:
         super().__init__()

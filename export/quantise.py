@@ -1,13 +1,14 @@
 """FP32 ONNX -> int8: one calibration, two files of the same network.
 
-`Flavour.U8S8` has unsigned activations, which ONNX Runtime runs fast on x86 and well on ARM; `Flavour.SYMMETRIC` has all zero
-points 0 and float biases, as TensorRT accepts them. Rule of the ranges and layers left in float are chosen by measured loss.
+`Flavour.U8S8` has unsigned activations, which ONNX Runtime runs fast on x86 and well on ARM; `Flavour.SYMMETRIC` has
+all zero points 0 and float biases, as TensorRT accepts them. Rule of the ranges and layers left in float are chosen by
+measured loss.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
@@ -15,17 +16,17 @@ from enum import Enum
 import numpy as np
 import onnx
 import onnxruntime as ort
-from onnx import ModelProto, TensorProto, helper, numpy_helper
+from onnx import ModelProto, TensorProto, helper
 from onnxruntime.quantization import QDQQuantizer, QuantType
 from onnxruntime.quantization.calibrate import CalibrationMethod, TensorData, TensorsData
 
 from calibration.quantisation import RANGE_RULES, Loss, RangeRule, Sensitivity, TensorHistogram, find_float_layers
 from device_app.engines.engine import Precision
 from device_app.engines.goldens import mask_dice
-from export.graph import shapes_of
+from export.graph import shapes_of, sort_nodes
 
-# Operators whose output is one of their inputs' values, moved or mixed: input and output share one range, so that the int8
-# kernels copy bytes instead of rescaling each.
+# Operators whose output is one of their inputs' values, moved or mixed: input and output share one range, so that the
+# int8 kernels copy bytes instead of rescaling each.
 _SAME_RANGE = ("Concat", "Resize", "MaxPool", "DepthToSpace")
 _QUANTISED = ("Conv", "Relu", "Concat", "Resize", "MaxPool", "Add", "DepthToSpace")
 _Advance = Callable[[str], None]
@@ -55,7 +56,9 @@ class Quantised:
     sensitivity: Sensitivity
 
 
-def collect_ranges(model: ModelProto, inputs: Iterable[np.ndarray], advance: _Advance = lambda _: None) -> dict[str, TensorHistogram]:
+def collect_ranges(
+    model: ModelProto, inputs: Iterable[np.ndarray], advance: _Advance = lambda _: None
+) -> dict[str, TensorHistogram]:
     """Run the FP32 network and keep a histogram of every activation.
 
     Args:
@@ -130,6 +133,7 @@ def quantise(
         )
         quantizer.quantize_model()
     result = quantizer.model.model
+    sort_nodes(result)
     onnx.checker.check_model(result)
     return result
 
@@ -149,7 +153,9 @@ def layer_groups(model: ModelProto) -> dict[str, tuple[frozenset[str], float]]:
         group = "first layer" if node is convolutions[0] else _group_of(node.name)
         names.setdefault(group, set()).add(node.name)
         if node.op_type == "Conv":
-            work[group] = work.get(group, 0.0) + float(np.prod(weights[node.input[1]]) * np.prod(shapes[node.output[0]][2:]))
+            work[group] = work.get(group, 0.0) + float(
+                np.prod(weights[node.input[1]]) * np.prod(shapes[node.output[0]][2:])
+            )
     total = sum(work.values())
     return {group: (frozenset(names[group]), work[group] / total) for group in work}
 
@@ -170,7 +176,7 @@ def choose_and_quantise(
         held_out: other network inputs, on which loss is measured.
         threshold: probability from which a pixel is hair.
         rules: to try.
-        advance: called with what is being done, once per step; `steps` says how many there are at most.
+        advance: called with what is being done, once per step; `steps` says about how many there are.
     """
     groups = layer_groups(model)
     heads = groups["heads"][0]
@@ -203,9 +209,10 @@ def choose_and_quantise(
     return Quantised(models, best, scores, sensitivity)
 
 
-def steps(calibration: int, groups: int, rules: int = len(RANGE_RULES)) -> int:
-    """The most steps `choose_and_quantise` reports."""
-    return calibration + rules + 2 * groups + 1 + len(Flavour)
+def steps(calibration: int) -> int:
+    """About how many steps `choose_and_quantise` reports for a U²-Net."""
+    groups = 6 + 5 + 2
+    return calibration + len(RANGE_RULES) + groups + 4 + len(Flavour)
 
 
 def _group_of(name: str) -> str:
@@ -255,7 +262,7 @@ def _run(session: ort.InferenceSession, tensor: np.ndarray) -> np.ndarray:
 
 
 @contextmanager
-def _quiet():  # noqa: ANN202
+def _quiet() -> Iterator[None]:
     """The quantiser warns of things that are meant here, through the root logger."""
     root = logging.getLogger()
     level = root.level

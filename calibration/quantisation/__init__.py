@@ -1,5 +1,6 @@
-"""Choosing how a network is made small: which frames stand for the world (`frames`), which range of values each tensor keeps
-(`ranges`), and which layers are better left in float (`sensitivity`). Pure NumPy and OpenCV; running the network is the caller's.
+"""Choosing how a network is made small: which frames stand for the world (`frames`), which range of values each tensor
+keeps (`ranges`), and which layers are better left in float (`sensitivity`). Pure NumPy and OpenCV; running the network
+is the caller's.
 """
 
 from calibration.quantisation.frames import choose_frames, frame_features

@@ -1,7 +1,7 @@
 """Choosing the frames to calibrate with: few, and as unlike each other as the frames at hand allow.
 
-A range collected from twenty frames of one head is wrong on the next head. The choice is the greedy k-centre (Gonzalez 1985) on
-a few plain features: each next frame is the one furthest from all that were chosen.
+A range collected from twenty frames of one head is wrong on the next head. The choice is the greedy k-centre (Gonzalez
+1985) on a few plain features: each next frame is the one furthest from all that were chosen.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ def frame_features(image: np.ndarray) -> np.ndarray:
         image: (H, W, 3) uint8 RGB.
 
     Returns:
-        (14,) float64: mean and standard deviation of L, a and b; the shares of dark, of bright and of glossy pixels; and the
-        strength of dark and of bright lines (black-hat, top-hat) at two widths; fine detail (variance of the Laplacian).
+        (14,) float64: mean and standard deviation of L, a and b; the shares of dark, of bright and of glossy pixels;
+        and the strength of dark and of bright lines (black-hat, top-hat) at two widths; fine detail (variance of the
+        Laplacian).
     """
     height = max(1, round(image.shape[0] * _WORKING_WIDTH / image.shape[1]))
     small = cv2.resize(image, (_WORKING_WIDTH, height), interpolation=cv2.INTER_AREA)

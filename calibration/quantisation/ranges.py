@@ -1,7 +1,8 @@
 """The range of values a tensor keeps in 8 bits, from a histogram of the values it took.
 
-Everything outside is clipped, everything inside shares 256 steps. Which compromise is best differs from network to network, so
-all rules are tried and the measured loss decides. Memory stays small: a tensor is a histogram, never its values.
+Everything outside is clipped, everything inside shares 256 steps. Which compromise is best differs from network to
+network, so all rules are tried and the measured loss decides. Memory stays small: a tensor is a histogram, never its
+values.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ RANGE_RULES = (
 
 
 class TensorHistogram:
-    """A histogram that grows with the values: 2048 equal bins over [-reach, reach], `reach` doubling when one lies outside."""
+    """A histogram that grows with the values: 2048 equal bins over [-reach, reach], where `reach` doubles as needed."""
 
     def __init__(self) -> None:
         self.low = np.inf
@@ -88,7 +89,7 @@ class TensorHistogram:
         return max(low, min(lower, 0.0)), min(high, max(upper, 0.0))
 
     def _entropy_reach(self) -> float:
-        """The reach whose 8-bit version tells most about the values: least Kullback-Leibler divergence (Migacz 2017)."""
+        """The reach whose 8-bit version tells most of the values: least Kullback-Leibler divergence (Migacz 2017)."""
         halves = self.counts.reshape(2, -1)
         magnitudes = (halves[0][::-1] + halves[1]).astype(np.float64)  # counts by |value|
         signed = bool(self.low < -1e-3 * self.high)

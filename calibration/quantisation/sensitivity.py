@@ -1,7 +1,7 @@
 """Which layers to leave in float: measured, not guessed.
 
-Each group of layers is put back into float alone, and the loss of the whole network against FP32 is measured. Those that help
-most are then put back one after another for as long as each still pays for itself.
+Each group of layers is put back into float alone, and the loss of the whole network against FP32 is measured. Those
+that help most are then put back one after another for as long as each still pays for itself.
 """
 
 from __future__ import annotations

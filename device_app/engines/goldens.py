@@ -53,9 +53,10 @@ def check_goldens(engine: Engine, bundle: Bundle, model: ModelEntry) -> GoldenCh
     found, allowed = compare_with_goldens(engine, bundle, model), model.goldens.tolerance[engine.precision]
     if found.mean_abs_diff > allowed.max_mean_abs_diff or found.mask_dice < allowed.min_mask_dice:
         raise ScalpScopeError(
-            f"The {engine.precision.value} network of bundle '{bundle.name} {bundle.version}' computes something else on "
-            f"{engine.backend} than when it was exported: mean difference {found.mean_abs_diff:.4f} (allowed "
-            f"{allowed.max_mean_abs_diff:.4f}), mask Dice {found.mask_dice:.3f} (at least {allowed.min_mask_dice:.3f}).",
+            f"The {engine.precision.value} network of bundle '{bundle.name} {bundle.version}' computes something else "
+            f"on {engine.backend} than when it was exported: mean difference {found.mean_abs_diff:.4f} (at most "
+            f"{allowed.max_mean_abs_diff:.4f}), mask Dice {found.mask_dice:.3f} (at least "
+            f"{allowed.min_mask_dice:.3f}).",
             "Use another precision, or export the bundle again.",
         )
     return found

@@ -11,11 +11,11 @@ import numpy as np
 
 # Wheels from 1.29 on send telemetry unless this stands before the import.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
-import onnxruntime as ort  # noqa: E402
+import onnxruntime as ort
 
-from calibration.errors import ScalpScopeError  # noqa: E402
-from device_app.bundle import ModelEntry  # noqa: E402
-from device_app.engines.engine import Engine, Precision  # noqa: E402
+from calibration.errors import ScalpScopeError
+from device_app.bundle import ModelEntry
+from device_app.engines.engine import Engine, Precision
 
 _DTYPES = {"tensor(float)": "float32"}
 

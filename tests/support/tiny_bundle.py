@@ -17,7 +17,7 @@ DARK_BELOW = 0.35  # luminance, 0..1
 
 
 def make_darkness_network(path: Path, width: int = 640, height: int = 480, dark_below: float = DARK_BELOW) -> Path:
-    """An ONNX file that calls every pixel hair whose luminance is below `dark_below`: a 1x1 convolution and a sigmoid."""
+    """An ONNX file that calls every pixel of luminance below `dark_below` hair: a 1x1 convolution and a sigmoid."""
     luminance = np.array([0.299, 0.587, 0.114])
     steepness = 60.0
     weight = (-steepness * luminance * STD).astype(np.float32).reshape(1, 3, 1, 1)

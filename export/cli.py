@@ -1,0 +1,247 @@
+"""The `scalpscope-export` command: from a checkpoint to a bundle. Heavy libraries load when a sub-command runs."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from calibration.errors import ScalpScopeError
+
+if TYPE_CHECKING:
+    from export.bundle_writer import NetworkFacts
+
+app = typer.Typer(
+    name="scalpscope-export",
+    help="Turn a trained hair network into a bundle: ONNX, FP16, two kinds of int8, each compared with the original.",
+    epilog=(
+        "\b\nExamples:\n"
+        "  scalpscope-export bundle --checkpoint RUN/best.pt --frames PICTURES --out device_app/bundles/default\n"
+        "  scalpscope-export verify device_app/bundles/default\n"
+        "  scalpscope-export parity device_app/bundles/default --frames PICTURES --out report\n"
+    ),
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
+
+Checkpoint = Annotated[
+    Path, typer.Option("--checkpoint", metavar="FILE", help="best.pt or weights.pt of a run, or public U²-Net weights.")
+]
+Frames = Annotated[
+    Path | None, typer.Option("--frames", metavar="DIR", help="Real pictures. Without it, pseudo-images only.")
+]
+Width = Annotated[int, typer.Option("--width", min=32, help="Width of the network's input, pixels.")]
+Height = Annotated[int, typer.Option("--height", min=32, help="Height of the network's input, pixels.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
+
+
+@app.command()
+def bundle(
+    checkpoint: Checkpoint,
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="The bundle's folder.")],
+    frames: Frames = None,
+    name: Annotated[str, typer.Option("--name", help="The bundle's name.")] = "default",
+    version: Annotated[str, typer.Option("--version", help="The bundle's version.")] = "1",
+    width: Width = 640,
+    height: Height = 480,
+    threshold: Annotated[float, typer.Option("--threshold", help="Probability from which a pixel is hair.")] = 0.5,
+    calibration: Annotated[int, typer.Option("--calibration", min=1, help="Real frames for the ranges.")] = 16,
+    held_out: Annotated[int, typer.Option("--held-out", min=1, help="Real frames that loss is measured on.")] = 12,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the choice of frames.")] = 0,
+    trained_on: Annotated[str, typer.Option("--trained-on", help="What the network has seen, for the manifest.")] = (
+        "pseudo-images over hair-free scalp, found automatically and drawn; no hand-drawn masks"
+    ),
+    licence: Annotated[str, typer.Option("--licence", help="Of the weights.")] = "Apache-2.0",
+    credit: Annotated[str, typer.Option("--credit", help="Whom to name.")] = "ScalpScope",
+    demonstration: Annotated[
+        bool,
+        typer.Option(
+            "--demonstration/--no-demonstration", help="Mark it as demonstration only on every screen and report."
+        ),
+    ] = True,
+    report: Annotated[
+        Path | None, typer.Option("--report", metavar="DIR", help="Folder of the parity report. [default: OUT-parity]")
+    ] = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Export, calibrate, quantise, compare and write a bundle: everything from a checkpoint to what a device runs."""
+    from export.build import BuildSettings, build_bundle
+    from export.quantise import steps
+
+    settings = BuildSettings(
+        checkpoint=checkpoint,
+        out=out,
+        frames=frames,
+        name=name,
+        version=version,
+        facts=_facts(width, height, threshold, trained_on, licence, credit, demonstration),
+        calibration=calibration,
+        held_out=held_out,
+        seed=seed,
+        overwrite=overwrite,
+        report=report,
+    )
+    with _progress(steps(calibration + max(2, round(calibration / 3))) + 6) as advance:
+        built = build_bundle(settings, advance)
+    console = Console()
+    console.print(built.parity.to_markdown(), markup=False, highlight=False)
+    kept = ", ".join(built.quantised.sensitivity.chosen) or "nothing"
+    console.print(f"int8 ranges: {built.quantised.rule.name}; left in float: {kept}", markup=False, highlight=False)
+    size = sum(file.stat().st_size for file in out.iterdir()) / 1e6
+    console.print(f"Bundle {out}, {size:.1f} MB; report in {built.report_folder}", markup=False, highlight=False)
+
+
+@app.command()
+def verify(
+    path: Annotated[Path, typer.Argument(metavar="BUNDLE", help="The bundle's folder.")],
+    precision: Annotated[str | None, typer.Option("--precision", help="Run this one only: fp32, int8_u8s8 ...")] = None,
+) -> None:
+    """Check a bundle: manifest, every file's SHA-256, and every network against its goldens on this machine."""
+    from device_app.bundle import Task, load_bundle
+    from device_app.engines.engine import Precision
+    from device_app.engines.select import open_engine
+
+    console = Console()
+    loaded = load_bundle(path)
+    if precision is not None and precision not in [p.value for p in Precision]:
+        raise ScalpScopeError(
+            f"There is no precision '{precision}'.", f"Use one of: {', '.join(p.value for p in Precision)}."
+        )
+    model = loaded.model(Task.HAIR)
+    for wanted in [Precision(precision)] if precision else list(model.files):
+        engine = open_engine(loaded, Task.HAIR, wanted)
+        console.print(
+            f"{wanted.value}: good on {engine.backend} (mean difference {engine.goldens.mean_abs_diff:.5f}, "
+            f"mask Dice {engine.goldens.mask_dice:.4f})",
+            markup=False,
+            highlight=False,
+        )
+        engine.close()
+    note = " For demonstration only." if loaded.demonstration_only else ""
+    console.print(f"Bundle {loaded.name} {loaded.version} is whole.{note}", markup=False, highlight=False)
+
+
+@app.command("onnx")
+def onnx_command(
+    checkpoint: Checkpoint,
+    out: Annotated[Path, typer.Option("--out", metavar="FILE.onnx", help="The file to write.")],
+    width: Width = 640,
+    height: Height = 480,
+    half: Annotated[bool, typer.Option("--fp16", help="Compute in FP16; input and output stay FP32.")] = False,
+) -> None:
+    """Write one ONNX file, compared with torch."""
+    from calibration.files import write_bytes_atomically
+    from export.onnx import describe, export_onnx, to_fp16
+    from training.segmentation.checkpoint import load_network
+
+    model = export_onnx(load_network(checkpoint), width, height)
+    write_bytes_atomically(out, (to_fp16(model) if half else model).SerializeToString())
+    Console().print(describe(out), markup=False, highlight=False)
+
+
+@app.command()
+def quantise(
+    source: Annotated[Path, typer.Argument(metavar="FILE.onnx", help="An FP32 file of the onnx sub-command.")],
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder of the two int8 files; made if needed.")],
+    frames: Frames = None,
+    calibration: Annotated[int, typer.Option("--calibration", min=1, help="Real frames for the ranges.")] = 16,
+    held_out: Annotated[int, typer.Option("--held-out", min=1, help="Real frames that loss is measured on.")] = 12,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the choice of frames.")] = 0,
+) -> None:
+    """Write both int8 files of an FP32 ONNX file."""
+    from calibration.files import make_folder, write_bytes_atomically
+    from export.build import quantise_file
+    from export.quantise import steps
+
+    with _progress(steps(calibration + max(2, round(calibration / 3))) + 2) as advance:
+        quantised = quantise_file(source, frames, _facts, calibration, held_out, seed, advance)
+    console = Console()
+    for precision, model in quantised.models.items():
+        path = make_folder(out) / f"{source.stem}_{precision.value}.onnx"
+        write_bytes_atomically(path, model.SerializeToString())
+        console.print(f"{path}, {path.stat().st_size / 1e6:.2f} MB", markup=False, highlight=False)
+    kept = ", ".join(quantised.sensitivity.chosen) or "nothing"
+    console.print(f"ranges: {quantised.rule.name}; left in float: {kept}", markup=False, highlight=False)
+
+
+@app.command()
+def parity(
+    path: Annotated[Path, typer.Argument(metavar="BUNDLE", help="The bundle's folder.")],
+    frames: Annotated[Path, typer.Option("--frames", metavar="DIR", help="Real pictures.")],
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder of parity.json and parity.md.")],
+    count: Annotated[int, typer.Option("--count", min=1, help="At most this many, spread over the folder.")] = 60,
+    um_per_px: Annotated[float | None, typer.Option("--um-per-px", help="Scale, for diameters in micrometres.")] = None,
+) -> None:
+    """Compare every precision of a bundle with its FP32 on real pictures."""
+    from calibration.files import make_folder
+    from device_app.bundle import load_bundle
+    from device_app.images import find_images, read_image
+    from export.parity import measure_parity, write_parity
+
+    files = find_images([frames])
+    every = max(1, -(-len(files) // count))
+    chosen = [(file.name, read_image(file)) for file in files[::every]]
+    with _progress(len(chosen)) as advance:
+        report = measure_parity(
+            load_bundle(path), chosen, scale_um_per_px=um_per_px, advance=lambda: advance("comparing")
+        )
+    write_parity(make_folder(out), report)
+    Console().print(report.to_markdown(), markup=False, highlight=False)
+
+
+def main() -> None:
+    """Run the command; what a user can mend is said in one line, exit code 2."""
+    try:
+        app()
+    except ScalpScopeError as error:
+        typer.echo(f"scalpscope-export: {error}", err=True)
+        sys.exit(2)
+
+
+def _facts(
+    width: int,
+    height: int,
+    threshold: float = 0.5,
+    trained_on: str = "",
+    licence: str = "",
+    credit: str = "",
+    demonstration: bool = True,
+) -> NetworkFacts:
+    """What the manifest says of a network of ours, with the normalisation its training used."""
+    from export.bundle_writer import NetworkFacts
+    from training.segmentation.dataset import MEAN, STD
+
+    return NetworkFacts(
+        input_shape=(1, 3, height, width),
+        mean=MEAN,
+        std=STD,
+        trained_on=trained_on,
+        licence=licence,
+        credit=credit,
+        demonstration_only=demonstration,
+        threshold=threshold,
+    )
+
+
+@contextmanager
+def _progress(total: int) -> Iterator[Callable[[str], None]]:
+    """A bar that counts steps and names the one being done. `total` may be too many: the bar is filled at the end."""
+    columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:.0f}/{task.total:.0f}")
+    console = Console(stderr=True)
+    with Progress(*columns, TimeElapsedColumn(), console=console, transient=not console.is_terminal) as progress:
+        task = progress.add_task("starting", total=total)
+
+        def advance(what: str) -> None:
+            progress.update(task, advance=1, description=what)
+
+        yield advance
+        progress.update(task, completed=total, description="done")
