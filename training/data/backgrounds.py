@@ -1,7 +1,7 @@
 """Backgrounds without a single hair, for pseudo-images: patches found by themselves in unlabelled scalp pictures.
 
-The paper cut its hair-free patches by hand (ScalpVision, section 3.1). Here a window counts as hair-free when nothing in
-it is darker or brighter than its surroundings at any hair's width, and it has no strong gradient at a blurred hair's scale.
+The paper cut its hair-free patches by hand (ScalpVision, section 3.1). Here a window counts as hair-free when nothing
+in it is darker or brighter than its surroundings at any hair's width, and no soft edge of a blurred hair runs through it.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ _SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff"}
 _WORKING_SIDE = 640  # pictures are searched at this length of their longer side
 _WINDOWS = (240, 176, 128, 96)  # sides tried, in working pixels, largest first
 _PATCHES_PER_PICTURE = 4
+_BRIGHT_SHARE = 0.28  # of bright evidence that counts: flakes may stay in a background, they are never masked
 
 
 @dataclass(frozen=True)
@@ -57,8 +58,8 @@ def hair_evidence(image: np.ndarray) -> np.ndarray:
         shrunk = cv2.resize(grey, None, fx=small, fy=small, interpolation=cv2.INTER_AREA) if small < 1 else grey
         kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (max(3, round(size * small) | 1),) * 2)
         dark = cv2.morphologyEx(shrunk, cv2.MORPH_BLACKHAT, kernel).astype(np.float32)
-        bright = cv2.morphologyEx(shrunk, cv2.MORPH_TOPHAT, kernel).astype(np.float32) * 0.28  # flakes may stay: never masked
-        both = cv2.resize(np.maximum(dark, bright), (grey.shape[1], grey.shape[0])) * weight
+        bright = cv2.morphologyEx(shrunk, cv2.MORPH_TOPHAT, kernel).astype(np.float32)
+        both = cv2.resize(np.maximum(dark, _BRIGHT_SHARE * bright), (grey.shape[1], grey.shape[0])) * weight
         np.maximum(evidence, both, out=evidence)
     return evidence
 
@@ -156,9 +157,7 @@ def _mirrored(start: int, count: int, size: int) -> np.ndarray:
     return np.where(position < size, position, 2 * size - 1 - position)
 
 
-def load_backgrounds(
-    folder: Path | None, cache: Path | None = None, procedural_share: float = 0.3
-) -> BackgroundPool:
+def load_backgrounds(folder: Path | None, cache: Path | None = None, procedural_share: float = 0.3) -> BackgroundPool:
     """The pool made from all pictures under `folder`; of augmented copies of one original only the first is read.
 
     Args:

@@ -23,7 +23,7 @@ def motion_blur(rng: np.random.Generator, picture: np.ndarray) -> np.ndarray:
     angle = rng.uniform(0, np.pi)
     reach = (length - 1) / 2 * np.array([np.cos(angle), np.sin(angle)])
     start, end = (length - 1) / 2 - reach, (length - 1) / 2 + reach
-    cv2.line(kernel, tuple(int(round(v)) for v in start), tuple(int(round(v)) for v in end), 1.0)
+    cv2.line(kernel, tuple(round(v) for v in start), tuple(round(v) for v in end), 1.0)
     return cv2.filter2D(picture, -1, kernel / kernel.sum())
 
 

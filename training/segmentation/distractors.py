@@ -17,7 +17,9 @@ def _blend(picture: np.ndarray, colour: np.ndarray | float, alpha: np.ndarray) -
     picture += (colour - picture) * alpha[..., None]
 
 
-def _disc(picture: np.ndarray, centre: np.ndarray, radii: tuple[float, float], angle: float, softness: float) -> np.ndarray:
+def _disc(
+    picture: np.ndarray, centre: np.ndarray, radii: tuple[float, float], angle: float, softness: float
+) -> np.ndarray:
     """A soft ellipse, (H, W) float32 0..1; `softness` 0 is a hard edge."""
     height, width = picture.shape[:2]
     y, x = np.mgrid[:height, :width].astype(np.float32)
@@ -61,8 +63,18 @@ def draw_glints(rng: np.random.Generator, picture: np.ndarray) -> None:
             cv2.ellipse(layer, at_fixed, axes, rng.uniform(0, 180), 0, 360, 255, -1, cv2.LINE_AA, 4)
         else:
             bend = tuple(int(16 * max(2.0, a)) for a in rng.uniform(2, 5, 2) * largest)
-            cv2.ellipse(layer, at_fixed, bend, rng.uniform(0, 180), start, start + rng.uniform(20, 120), 255,
-                        max(1, round(thin)), cv2.LINE_AA, 4)
+            cv2.ellipse(
+                layer,
+                at_fixed,
+                bend,
+                rng.uniform(0, 180),
+                start,
+                start + rng.uniform(20, 120),
+                255,
+                max(1, round(thin)),
+                cv2.LINE_AA,
+                4,
+            )
     alpha = cv2.GaussianBlur(layer, (0, 0), rng.uniform(0.5, 1.2)).astype(np.float32) / 255 * rng.uniform(0.4, 1)
     _blend(picture, rng.uniform(225, 255), alpha)
 
@@ -91,7 +103,8 @@ def draw_bubbles(rng: np.random.Generator, picture: np.ndarray) -> None:
         ring = np.clip(disc - inner, 0, 1)
         _blend(picture, rng.choice((30.0, 60.0, 235.0)), ring * rng.uniform(0.2, 0.8))
         _blend(picture, 235.0, inner * rng.uniform(0, 0.25))
-        glint = _disc(picture, at + rng.uniform(-0.5, 0.5, 2) * radius, (radius * 0.18, radius * 0.1), rng.uniform(0, 3), 0.4)
+        at = at + rng.uniform(-0.5, 0.5, 2) * radius
+        glint = _disc(picture, at, (radius * 0.18, radius * 0.1), rng.uniform(0, 3), 0.4)
         _blend(picture, 255.0, glint * rng.uniform(0.4, 1))
 
 
@@ -101,8 +114,13 @@ def draw_spots(rng: np.random.Generator, picture: np.ndarray) -> None:
     big = rng.random() < 0.4
     for _ in range(int(rng.integers(1, 3 if big else 14))):
         radius = float(np.exp(rng.uniform(np.log(15), np.log(90)) if big else rng.uniform(np.log(1.5), np.log(12))))
-        spot = _disc(picture, rng.uniform((0, 0), (width, height)), (radius, radius * rng.uniform(0.6, 1)),
-                     rng.uniform(0, 3.1), rng.uniform(0.15, 1.2))
+        spot = _disc(
+            picture,
+            rng.uniform((0, 0), (width, height)),
+            (radius, radius * rng.uniform(0.6, 1)),
+            rng.uniform(0, 3.1),
+            rng.uniform(0.15, 1.2),
+        )
         if big:
             spot = spot * np.clip(0.8 + 0.25 * fractal_noise(rng, height, width, radius), 0, 1)
         colour = picture.mean(axis=(0, 1)) * rng.uniform(0.12, 0.75) * np.array([1.05, 0.95, 0.9])
@@ -119,8 +137,15 @@ def draw_vessels(rng: np.random.Generator, picture: np.ndarray) -> None:
         for _ in range(int(rng.integers(5, 30))):
             heading += rng.normal(0, 0.55)
             points.append(points[-1] + rng.uniform(3, 9) * np.array([np.cos(heading), np.sin(heading)]))
-        cv2.polylines(layer, [np.round(np.array(points) * 16).astype(np.int32)], False, 255,
-                      int(rng.integers(1, 5)), cv2.LINE_AA, 4)
+        cv2.polylines(
+            layer,
+            [np.round(np.array(points) * 16).astype(np.int32)],
+            False,
+            255,
+            int(rng.integers(1, 5)),
+            cv2.LINE_AA,
+            4,
+        )
     alpha = cv2.GaussianBlur(layer, (0, 0), rng.uniform(0.8, 2.5)).astype(np.float32) / 255
     _blend(picture, picture.mean(axis=(0, 1)) * np.array([1.0, 0.62, 0.62]), alpha * rng.uniform(0.2, 0.8))
 
@@ -144,16 +169,24 @@ def draw_text(rng: np.random.Generator, picture: np.ndarray) -> None:
     signs = string.digits + ":-/ xX.umMAPF"
     for _ in range(int(rng.integers(1, 4))):
         text = "".join(rng.choice(list(signs), int(rng.integers(3, 16))))
-        cv2.putText(layer, text, tuple(int(v) for v in rng.uniform((0, 12), (width * 0.8, height))),
-                    int(rng.integers(8)), rng.uniform(0.35, 1.3), 255, int(rng.integers(1, 4)), cv2.LINE_AA)
+        cv2.putText(
+            layer,
+            text,
+            tuple(int(v) for v in rng.uniform((0, 12), (width * 0.8, height))),
+            int(rng.integers(8)),
+            rng.uniform(0.35, 1.3),
+            255,
+            int(rng.integers(1, 4)),
+            cv2.LINE_AA,
+        )
     if rng.random() < 0.4:
         x, y = (int(v) for v in rng.uniform((0, 0), (width * 0.7, height)))
         cv2.rectangle(layer, (x, y), (x + int(rng.integers(30, 120)), y + int(rng.integers(1, 6))), 255, -1)
     if rng.random() < 0.2:
         cv2.line(layer, (0, height // 2), (width, height // 2), 255, 1)
         cv2.line(layer, (width // 2, 0), (width // 2, height), 255, 1)
-    _blend(picture, np.array(((255, 255, 255), (255, 230, 0), (20, 20, 20), (230, 30, 30))[rng.integers(4)], np.float32),
-           layer.astype(np.float32) / 255)
+    colours = np.float32([(255, 255, 255), (255, 230, 0), (20, 20, 20), (230, 30, 30)])
+    _blend(picture, colours[rng.integers(4)], layer.astype(np.float32) / 255)
 
 
 def draw_borders(rng: np.random.Generator, picture: np.ndarray) -> np.ndarray:

@@ -1,7 +1,8 @@
 """Pseudo-images: hairs drawn over hair-free scalp, so that the mask is known without a single hand-drawn one.
 
-Two styles. `paper` is the recipe of ScalpVision (arXiv 2406.17254, section 3.1) as it stands there. `shipped` spans what
-real microscopes deliver: hairs from 1.5 to 75 px, in and out of focus, glued and crossing, among everything that is not hair.
+Two styles. `paper` is the recipe of ScalpVision (arXiv 2406.17254, section 3.1) as it stands there. `shipped` spans
+what real microscopes deliver: hairs from 1.5 to 75 px, in and out of focus, glued and crossing, among everything that
+is not hair.
 """
 
 from __future__ import annotations
@@ -36,8 +37,8 @@ class PseudoImageRecipe:
         style: ``shipped`` or ``paper``. The paper's style reads only the size, `hairs` and `thickness_px`.
         width, height: of the picture, pixels.
         hairs: fewest and most hairs in the paper's style.
-        thickness_px: thinnest and thickest hair. In the shipped style a picture's typical hair is drawn from this range by
-            its logarithm, its hairs vary around that.
+        thickness_px: thinnest and thickest hair. In the shipped style a picture's typical hair is drawn from this
+            range by its logarithm, its hairs vary around that.
         hairless_share: pictures without any hair, full of everything else.
         plain_share: clean strips on smooth skin, as a phantom or a drawing has them.
         dense_share: tangles and bundles that cover half the picture and more.
@@ -71,7 +72,8 @@ class PseudoImageRecipe:
         known = {f.name for f in fields(cls)}
         unknown = sorted(set(values) - known)
         if unknown:
-            raise ScalpScopeError(f"Unknown pseudo-image setting {unknown[0]!r}.", f"Known ones: {', '.join(sorted(known))}.")
+            names = ", ".join(sorted(known))
+            raise ScalpScopeError(f"Unknown pseudo-image setting {unknown[0]!r}.", f"Known ones: {names}.")
         merged = {name: getattr(base, name) for name in known} | values
         return cls(**{name: tuple(v) if isinstance(v, list) else v for name, v in merged.items()})
 
@@ -180,9 +182,19 @@ def _render_shipped(rng: np.random.Generator, recipe: PseudoImageRecipe, backgro
             for hair in layer_hairs:
                 other = sample_style(rng, skin, hair.diameter_px)
                 own = mixed or rng.random() < 0.12
-                layer.paint(rng, hair, other if own else HairStyle(
-                    np.clip(family.colour * rng.uniform(0.8, 1.25), 0, 255),
-                    family.rim, family.gloss, family.roughness, family.opacity))
+                layer.paint(
+                    rng,
+                    hair,
+                    other
+                    if own
+                    else HairStyle(
+                        np.clip(family.colour * rng.uniform(0.8, 1.25), 0, 255),
+                        family.rim,
+                        family.gloss,
+                        family.roughness,
+                        family.opacity,
+                    ),
+                )
             colour, alpha, truth = layer.flatten(depth_blur)
             if rng.random() < 0.4:
                 _cast_shadow(rng, picture, alpha)
@@ -208,7 +220,7 @@ def _render_shipped(rng: np.random.Generator, recipe: PseudoImageRecipe, backgro
 def _sample_layers(
     rng: np.random.Generator, recipe: PseudoImageRecipe, height: int, width: int
 ) -> list[tuple[float, list[HairTruth]]]:
-    """One to three depths, far to near: each its defocus (sigma, px) and its hairs, until enough of the picture is hair."""
+    """One to three depths, far to near: each its defocus (sigma, px) and its hairs, until enough is covered."""
     typical = _log_uniform(rng, *recipe.thickness_px)
     dense = rng.random() < recipe.dense_share
     coverage = rng.uniform(0.35, 1.1) if dense else rng.uniform(0.02, 0.4)
@@ -226,7 +238,7 @@ def _sample_layers(
         hairs: list[HairTruth] = []
         area = 0.0
         nearness = 1.0 + 0.25 * (index - focus)
-        while area < coverage / layers * height * width and len(hairs) < 45 or not hairs:
+        while not hairs or (len(hairs) < 45 and area < coverage / layers * height * width):
             thickness = typical * nearness * np.exp(rng.normal(0, 0.28))
             if rng.random() < 0.12:
                 thickness *= rng.uniform(0.25, 0.6)  # a vellus hair among terminal ones

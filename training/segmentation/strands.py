@@ -81,7 +81,8 @@ def sample_centre_line(
         across = across + rng.uniform(0.3, 2.5) * np.sin(t * length / rng.uniform(15, 60) + rng.uniform(0, 6.3))
     cos, sin = np.cos(direction), np.sin(direction)
     anchor = rng.uniform((-0.05 * width, -0.05 * height), (1.05 * width, 1.05 * height))
-    return np.stack([anchor[0] + along * cos - across * sin, anchor[1] + along * sin + across * cos], 1).astype(np.float32)
+    x, y = anchor[0] + along * cos - across * sin, anchor[1] + along * sin + across * cos
+    return np.stack([x, y], axis=1).astype(np.float32)
 
 
 def sample_widths(rng: np.random.Generator, points: int, thickness: float) -> np.ndarray:
