@@ -1,7 +1,7 @@
 """Backgrounds without a single hair, for pseudo-images: patches found by themselves in unlabelled scalp pictures.
 
 The paper cut its hair-free patches by hand (ScalpVision, section 3.1). Here a window counts as hair-free when nothing
-in it is darker or brighter than its surroundings at any hair's width, and no soft edge of a blurred hair runs through it.
+in it is darker or brighter than its surroundings at any hair's width, and no soft edge of a blurred hair crosses it.
 """
 
 from __future__ import annotations
