@@ -1,9 +1,10 @@
 """Diameters at sub-pixel accuracy, from profiles across the hairs of the native picture.
 
 The mask only says where to look. At every point of a centre line a profile is read across the hair, in the colour
-direction that tells this hair from the skin beside it; its two edges lie where it passes half way between the skin's
-level on that side and the shaft's level just inside that edge. What lies further inside, such as a wet streak of gloss,
-plays no part.
+direction that tells this hair from the skin beside it; its two edges lie, to begin with, where it passes half way between
+the skin's level on that side and the shaft's level just inside that edge. What lies further inside, such as a wet streak
+of gloss, plays no part. Blur pushes the half level outwards where a hair is narrow; by how much, `edge_model` finds from
+the mean profile of the hair.
 """
 
 from __future__ import annotations
@@ -13,10 +14,13 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from device_app.vision.edge_model import fit_profiles
 from device_app.vision.tracing import Strand
 
 _ACROSS = 57  # samples of a profile, odd: the middle one lies on the centre line
 _MARGIN_PX = 9.0  # of skin on each side
+_MASK_SLACK_PX = 4.0  # how far outside the mask's edge the true one may lie
+_BIN_PX, _BINS = 0.6, 36  # of the mean profile, from 12 px inside the edge to 9 px outside
 _LEAST_CONTRAST = 6.0  # grey levels between shaft and skin, below which there is no edge to find
 _ROWS_AT_ONCE = 16_000  # cv2.remap takes no more than 32767
 
@@ -42,6 +46,7 @@ class _Profiles:
     colour: np.ndarray  # (H, K, M, 3) float32
     own: np.ndarray  # (H, K, M) bool: this hair, by the mask
     skin: np.ndarray  # (H, K, M) bool: skin that belongs to this hair's profile
+    near: np.ndarray  # (H, K, M) bool: this hair, or so near outside that its true edge may lie here
     clean: np.ndarray  # (H, K) bool: no other hair touches here
 
 
@@ -60,12 +65,60 @@ def measure_widths(image: np.ndarray, mask: np.ndarray, strands: list[Strand]) -
     normals = _normals(lines)
     profiles = _read_profiles(image, mask, lines, normals, half)
     signal = _signal(profiles, half)
-    left, right = (_edge(profiles, signal, half, side) for side in (-1, 1))
-    widths = left + right
-    shift = np.nan_to_num((right - left) / 2)
-    widths, shift = _without_outliers(widths, shift)
+    left, right = _edges(profiles, signal, half)
+    widths = _without_outliers(left + right)
+    shift = np.where(np.isfinite(widths), (right - left) / 2, np.nan)
+    shift = smooth_rows(shift, 0)
+    widths = widths + _correction(profiles, signal, widths, shift)[:, None]
     centres = lines + shift[..., None] * normals
     return [Widths(centre.astype(np.float32), width.astype(np.float32)) for centre, width in zip(centres, widths)]
+
+
+def _correction(profiles: _Profiles, signal: np.ndarray, widths: np.ndarray, shift: np.ndarray) -> np.ndarray:
+    """(H,): what every half-level width of a hair lacks, by the model of a blurred hair fitted to its mean profile.
+
+    The profiles of a hair are laid over each other, both sides folded onto one, each shifted so that their edges
+    coincide: what remains is one profile with little noise, on a grid finer than the pixels.
+    """
+    middle = quantile_rows(widths, 0.5)
+    usable = np.isfinite(widths) & profiles.clean
+    half = np.nan_to_num(middle, nan=3.0)[:, None, None] / 2
+    own_half = np.nan_to_num(smooth_rows(widths, 2), nan=6.0)[..., None] / 2
+    distance = np.abs(profiles.offset[:, None, :] - shift[..., None]) - (own_half - half)
+    inner = half - np.maximum(3.0, 0.5 * half)
+    take = usable[..., None] & (profiles.skin | profiles.near) & (distance > inner) & (distance < half + _MARGIN_PX)
+    take &= np.isfinite(signal)
+    hair, _, _ = np.nonzero(take)
+    place = np.clip(((distance - half)[take] + 12.0) / _BIN_PX, 0, _BINS - 1).astype(int)
+    cell = hair * _BINS + place
+    size = len(widths) * _BINS
+    count = np.bincount(cell, minlength=size).reshape(-1, _BINS)
+    value = np.bincount(cell, signal[take], minlength=size).reshape(-1, _BINS) / np.maximum(count, 1)
+    where = np.bincount(cell, distance[take], minlength=size).reshape(-1, _BINS) / np.maximum(count, 1)
+    variance = np.bincount(cell, signal[take] ** 2, minlength=size).reshape(-1, _BINS) / np.maximum(count, 1) - value**2
+    # The skin's texture is alike in neighbouring profiles: a mean of n of them is not as good as n independent ones.
+    noise = 4 * np.maximum((variance * count).sum(axis=1) / np.maximum(count.sum(axis=1), 1), 1e-4)[:, None]
+    fit = fit_profiles(where, value, count / noise, np.maximum(half[:, 0, 0], 1.0))
+    return 2 * fit.half_px - middle
+
+
+def smooth_rows(values: np.ndarray, degree: int) -> np.ndarray:
+    """(H, K): every row without its NaNs smoothed: its running mean over 5 (degree 0) or a parabola through all (2).
+
+    A row with nothing to go by is 0 (degree 0) or NaN (degree 2).
+    """
+    known = np.isfinite(values)
+    filled = np.where(known, values, 0.0)
+    if degree == 0:
+        kernel = np.array([[1.0, 2.0, 3.0, 2.0, 1.0]])
+        total = cv2.filter2D(filled, cv2.CV_64F, kernel, borderType=cv2.BORDER_CONSTANT)
+        share = cv2.filter2D(known.astype(np.float64), cv2.CV_64F, kernel, borderType=cv2.BORDER_CONSTANT)
+        return total / np.maximum(share, 1e-9)
+    basis = np.vander(np.linspace(-1, 1, values.shape[1]), 3)
+    weighted = known[:, :, None] * basis
+    normal = weighted.transpose(0, 2, 1) @ basis + 0.5 * np.diag([1.0, 1.0, 0.0]) + 1e-9 * np.eye(3)
+    coefficients = np.linalg.solve(normal, weighted.transpose(0, 2, 1) @ filled[..., None])
+    return np.where(known.any(axis=1)[:, None], (basis @ coefficients)[..., 0], np.nan)
 
 
 def _normals(lines: np.ndarray) -> np.ndarray:
@@ -94,6 +147,7 @@ def _read_profiles(
     step = (reach / middle)[:, None]
     own = np.empty_like(hair)
     skin = np.empty_like(hair)
+    near = np.empty_like(hair)
     clean = np.ones((hairs, points), bool)
     for side in (-1, 1):
         # Outwards from the centre line: this hair, then skin, then perhaps another hair.
@@ -107,12 +161,15 @@ def _read_profiles(
         rank = np.arange(middle + 1)[None, None, :]
         first_other = np.where(beyond.any(axis=2), np.argmax(beyond, axis=2), middle + 1)[:, :, None]
         bare = (rank >= size[:, :, None] + away - 1) & (rank <= first_other - away)
+        slack = np.ceil(np.maximum(_MASK_SLACK_PX, 0.25 * half)[:, None] / step).astype(int)[:, :, None]
+        near[:, :, part] = ((rank < size[:, :, None] + slack) & (rank < first_other))[:, :, ::side]
         own[:, :, part] = this[:, :, ::side]
         skin[:, :, part] = bare[:, :, ::side]
         clean &= size * step < 1.5 * half[:, None] + 3
     skin &= ~outside
+    near &= ~outside
     clean &= ~outside[:, :, middle]
-    return _Profiles(offset, colour.astype(np.float32), own, skin, clean)
+    return _Profiles(offset, colour.astype(np.float32), own, skin, near, clean)
 
 
 def _remap(picture: np.ndarray, x: np.ndarray, y: np.ndarray, interpolation: int, border: int) -> np.ndarray:
@@ -148,34 +205,43 @@ def _signal(profiles: _Profiles, half: np.ndarray) -> np.ndarray:
     return smooth
 
 
-def _edge(profiles: _Profiles, signal: np.ndarray, half: np.ndarray, side: int) -> np.ndarray:
-    """(H, K): distance from the centre line to the edge on one side (-1 or 1), NaN where there is none."""
+def _edges(profiles: _Profiles, signal: np.ndarray, half: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Distance (H, K) from the centre line to the left and to the right edge, NaN where there is none."""
     middle = _ACROSS // 2
-    part = slice(None, middle + 1) if side < 0 else slice(middle, None)
-    out = signal[:, :, part][:, :, ::side]
-    skin = profiles.skin[:, :, part][:, :, ::side]
-    distance = np.abs(profiles.offset[:, part][:, ::side])[:, None, :]
-    h = half[:, None, None]
-    shaft = (distance > 0.45 * h) & (distance < 0.8 * h)
-    background = np.where(skin, out, 0).sum(axis=2) / np.maximum(skin.sum(axis=2), 1)
-    plateau = np.where(shaft, out, 0).sum(axis=2) / np.maximum(shaft.sum(axis=2), 1)
-    level = (0.5 * (background + plateau))[:, :, None]
-    below = (out < level) & (distance > 0.45 * h)
-    index = np.argmax(below, axis=2)
-    found = below.any(axis=2) & (index > 0) & (skin.sum(axis=2) >= 2) & profiles.clean & (plateau - background > 0.3)
-    index = np.maximum(index, 1)[:, :, None]
-    inner, outer = np.take_along_axis(out, index - 1, 2), np.take_along_axis(out, index, 2)
-    share = np.clip((inner - level) / np.where(np.abs(inner - outer) > 1e-6, inner - outer, 1e-6), 0, 1)
-    step = distance[:, :, 1:2]
-    return np.where(found, ((index - 1 + share) * step)[:, :, 0], np.nan)
+    found = []
+    for side in (-1, 1):
+        part = slice(None, middle + 1) if side < 0 else slice(middle, None)
+        out = signal[:, :, part][:, :, ::side]
+        skin = profiles.skin[:, :, part][:, :, ::side]
+        near = profiles.near[:, :, part][:, :, ::side]
+        distance = np.abs(profiles.offset[:, part][:, ::side])
+        usable = profiles.clean & (skin.sum(axis=2) >= 2)
+        background = (out * skin).sum(axis=2) / np.maximum(skin.sum(axis=2), 1)
+        # The shaft's level is that of the whole hair, just inside the edge: its darkest there, whatever shines within.
+        weight = usable[..., None] * near
+        mean = np.einsum("hkm,hkm->hm", np.nan_to_num(out), weight) / np.maximum(weight.sum(axis=1), 1)
+        zone = (distance > 0.4 * half[:, None]) & (distance < half[:, None])
+        plateau = np.where(zone, mean, -np.inf).max(axis=1)[:, None]
+        level = 0.5 * (background + plateau)
+        # From outside in: the first place that is as dark as that.
+        dark = near & (out > level[..., None]) & (distance > 0.3 * half[:, None])[:, None, :]
+        last = middle - np.argmax(dark[:, :, ::-1], axis=2)
+        usable &= dark.any(axis=2) & (last < middle) & (plateau - background > 0.3)
+        last = np.minimum(last, middle - 1)[..., None]
+        inner, outer = np.take_along_axis(out, last, 2)[..., 0], np.take_along_axis(out, last + 1, 2)[..., 0]
+        drop = inner - outer
+        share = np.clip((inner - level) / np.where(drop > 1e-6, drop, 1.0), 0, 1)
+        step = distance[:, 1:2]
+        found.append(np.where(usable, (last[..., 0] + share) * step, np.nan))
+    return found[0], found[1]
 
 
-def _without_outliers(widths: np.ndarray, shift: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Widths that leave the running of their own hair become NaN, and the centre line is not moved there."""
+def _without_outliers(widths: np.ndarray) -> np.ndarray:
+    """Widths that leave the running of their own hair become NaN."""
     middle = quantile_rows(widths, 0.5)[:, None]
     spread = quantile_rows(np.abs(widths - middle), 0.5)[:, None] * 1.5
     odd = ~(np.abs(widths - middle) <= np.maximum(4 * spread, 0.25 * middle + 1))
-    return np.where(odd, np.nan, widths), np.where(odd, 0.0, shift)
+    return np.where(odd, np.nan, widths)
 
 
 def quantile_rows(values: np.ndarray, share: float) -> np.ndarray:
