@@ -55,6 +55,7 @@ class WorkerLink:
             theirs.close()
             os.close(lifeline_theirs)
         self._connection = Connection(ours.detach())
+        self._ring: FrameRing | None = None
 
     @property
     def pid(self) -> int:
@@ -72,8 +73,11 @@ class WorkerLink:
         except OSError as error:
             raise WorkerLost(self._obituary()) from error
 
-    def send_ring(self, ring: FrameRing) -> None:
-        """Hand a ring over, with its memory. Raises `WorkerLost`."""
+    def use_ring(self, ring: FrameRing) -> None:
+        """Hand a ring over, with its memory, unless the worker has it already. Raises `WorkerLost`."""
+        if ring is self._ring:
+            return
+        self._ring = ring
         self.send(UseRing(ring.pixels))
         try:
             send_handle(self._connection, ring.descriptor, self.pid)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 
+import numpy as np
+
 from calibration.errors import ScalpScopeError
 from calibration.optics.focus import focus_score
 from device_app.bundle import Task, load_bundle
@@ -103,7 +105,7 @@ class Pipeline:
         image = frame.image if settings.flat_field is None else settings.flat_field.correct(frame.image)
         network_input = to_network_input(image, self._model)
         clock.done("preprocess")
-        probability = self._engine.run({self._model.input_name: network_input})[self._model.output_name]
+        probability = self._segment(network_input)
         clock.done("segment")
         mask = hair_mask(probability[0, 0], (width, height), self._model.threshold)
         clock.done("mask")
@@ -123,6 +125,13 @@ class Pipeline:
             backend=self.backend,
             demonstration=self.demonstration,
         )
+
+    def _segment(self, network_input: np.ndarray) -> np.ndarray:
+        until = time.perf_counter() + self._settings.network_at_least_ms / 1000
+        while True:
+            probability = self._engine.run({self._model.input_name: network_input})[self._model.output_name]
+            if time.perf_counter() >= until:
+                return probability
 
     def close(self) -> None:
         """Free the engine. Safe to call twice."""

@@ -14,6 +14,7 @@ from calibration.errors import ScalpScopeError
 from device_app.camera.mailbox import DropCause, Mailbox
 from device_app.camera.source import Frame, FrameSource
 from device_app.live.analysis import Analysis
+from device_app.live.asked import Asked, AskedFrame
 from device_app.live.health import (
     WORKER_TRANSITIONS,
     Health,
@@ -92,6 +93,7 @@ class LiveSession:
         self._thread: threading.Thread | None = None
         self._started = time.monotonic()
         self._result: tuple[Frame, Analysis] | None = None
+        self._asked = AskedFrame()
         self._ready: Ready | None = None
         self._refusal: ScalpScopeError | None = None
         self._ring: FrameRing | None = None
@@ -144,6 +146,17 @@ class LiveSession:
     def sharpest_recent(self) -> Frame | None:
         """The sharpest frame of the last 0.7 s, for freezing; None before the first."""
         return self._reader.sharpest_recent()
+
+    def ask(self, frame: Frame | None) -> None:
+        """Have this very frame analysed next, as well as the newest ones; None takes the wish back.
+
+        It does not change what `latest_result` hands out nor the book of captured frames.
+        """
+        self._asked.ask(frame)
+
+    def asked(self) -> Asked | None:
+        """The frame asked for last, and what became of it."""
+        return self._asked.get()
 
     def health(self) -> Health:
         """How everything is, in one snapshot."""
@@ -300,42 +313,42 @@ class LiveSession:
     def _serve(self, link: WorkerLink) -> NoReturn:
         """Bring a worker up and feed it until something ends it."""
         in_use: PipelineSettings | None = None
-        sent_ring: FrameRing | None = None
         while True:
             if self._stopping.is_set():
                 raise _Stop
             if in_use is not self._settings:
                 in_use = self._settings
                 self._come_up(link, in_use)
+            if (asked := self._asked.take()) is not None:
+                analysis, problem = self._analyse(link, asked)
+                self._asked.settle(asked, analysis, problem)
             frame = self._mailbox.take(_TICK_S)
             if frame is None:
                 link.check()
                 continue
             try:
-                ring = self._ring_for(frame)
-                if ring is not sent_ring:
-                    link.send_ring(ring)
-                    sent_ring = ring
-                analysis = self._analyse(link, ring, frame)
+                analysis, problem = self._analyse(link, frame)
             except Exception as error:
                 self._mailbox.drop(_DROP_CAUSES.get(type(error), DropCause.WORKER_LOST))
                 raise
             if analysis is None:
                 self._mailbox.drop(DropCause.FAILED)
+                self._worker.move(WorkerState.READY, problem)
             else:
                 self._publish(frame, analysis)
 
-    def _analyse(self, link: WorkerLink, ring: FrameRing, frame: Frame) -> Analysis | None:
-        """Have one frame analysed; None when the worker says that it cannot."""
+    def _analyse(self, link: WorkerLink, frame: Frame) -> tuple[Analysis | None, str]:
+        """Have one frame analysed; None, and why, when the worker says that it cannot."""
+        ring = self._ring_for(frame)
+        link.use_ring(ring)
         use = ring.put(frame.image)
         link.send(Analyse(frame.id, frame.captured_ns, use))
         answer = self._answer(link, self._patience.hang_s, f"did not answer for frame {frame.id}")
         if isinstance(answer, Failed) and answer.frame_id == frame.id:
-            self._worker.move(WorkerState.READY, f"Frame {frame.id} could not be analysed: {answer.problem}")
-            return None
+            return None, f"Frame {frame.id} could not be analysed: {answer.problem}"
         if not isinstance(answer, Analysed) or answer.analysis.frame_id != frame.id:
             raise WorkerLost(f"The analysis process answered {type(answer).__name__} out of turn.")
-        return dataclasses.replace(answer.analysis, mask=ring.mask(use).copy())
+        return dataclasses.replace(answer.analysis, mask=ring.mask(use).copy()), ""
 
     def _publish(self, frame: Frame, analysis: Analysis) -> None:
         self._mailbox.analysed()

@@ -1,0 +1,63 @@
+"""One frame that somebody wants analysed, whatever newer ones come: a frozen picture."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, replace
+
+from device_app.camera.source import Frame
+from device_app.live.analysis import Analysis
+
+_ATTEMPTS = 3
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What became of the frame that was asked for.
+
+    Attributes:
+        frame: the very frame.
+        analysis: of it; None until it is there.
+        problem: why there will be none; empty otherwise.
+        attempts: how often a worker took it up. One that ends worker after worker is given up.
+    """
+
+    frame: Frame
+    analysis: Analysis | None = None
+    problem: str = ""
+    attempts: int = 0
+
+
+class AskedFrame:
+    """The slot for it. The newest question wins. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._asked: Asked | None = None
+
+    def ask(self, frame: Frame | None) -> None:
+        """Want this frame analysed, and forget the one before; None: want none."""
+        with self._lock:
+            self._asked = None if frame is None else Asked(frame)
+
+    def get(self) -> Asked | None:
+        """What is asked for, and what became of it."""
+        return self._asked
+
+    def take(self) -> Frame | None:
+        """The frame to analyse now; None when none waits. Counts as an attempt."""
+        with self._lock:
+            asked = self._asked
+            if asked is None or asked.analysis is not None or asked.problem:
+                return None
+            if asked.attempts >= _ATTEMPTS:
+                self._asked = replace(asked, problem="The analysis ended every time it tried this picture.")
+                return None
+            self._asked = replace(asked, attempts=asked.attempts + 1)
+            return asked.frame
+
+    def settle(self, frame: Frame, analysis: Analysis | None, problem: str = "") -> None:
+        """Book the outcome, unless something else is asked for by now."""
+        with self._lock:
+            if self._asked is not None and self._asked.frame is frame:
+                self._asked = replace(self._asked, analysis=analysis, problem=problem)
