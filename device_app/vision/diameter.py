@@ -15,14 +15,10 @@ import cv2
 import numpy as np
 
 from device_app.vision.edge_model import fit_profiles
+from device_app.vision.profiles import ACROSS, MARGIN_PX, Profiles, read_profiles
 from device_app.vision.tracing import Strand
 
-_ACROSS = 57  # samples of a profile, odd: the middle one lies on the centre line
-_MARGIN_PX = 9.0  # of skin on each side
-_MASK_SLACK_PX = 4.0  # how far outside the mask's edge the true one may lie
 _BIN_PX, _BINS = 0.6, 36  # of the mean profile, from 12 px inside the edge to 9 px outside
-_LEAST_CONTRAST = 6.0  # grey levels between shaft and skin, below which there is no edge to find
-_ROWS_AT_ONCE = 16_000  # cv2.remap takes no more than 32767
 
 
 @dataclass(frozen=True)
@@ -38,18 +34,6 @@ class Widths:
     widths_px: np.ndarray
 
 
-@dataclass(frozen=True)
-class _Profiles:
-    """Profiles of H hairs at K points each, M samples across."""
-
-    offset: np.ndarray  # (H, M) signed distance from the centre line, px
-    colour: np.ndarray  # (H, K, M, 3) float32
-    own: np.ndarray  # (H, K, M) bool: this hair, by the mask
-    skin: np.ndarray  # (H, K, M) bool: skin that belongs to this hair's profile
-    near: np.ndarray  # (H, K, M) bool: this hair, or so near outside that its true edge may lie here
-    clean: np.ndarray  # (H, K) bool: no other hair touches here
-
-
 def measure_widths(image: np.ndarray, mask: np.ndarray, strands: list[Strand]) -> list[Widths]:
     """Measure the diameters along every strand.
 
@@ -63,18 +47,17 @@ def measure_widths(image: np.ndarray, mask: np.ndarray, strands: list[Strand]) -
     lines = np.stack([strand.centre_line for strand in strands]).astype(np.float32)
     half = np.array([strand.mask_width_px / 2 for strand in strands], np.float32)
     normals = _normals(lines)
-    profiles = _read_profiles(image, mask, lines, normals, half)
-    signal = _signal(profiles, half)
-    left, right = _edges(profiles, signal, half)
+    profiles = read_profiles(image, mask, lines, normals, half)
+    left, right = _edges(profiles, half)
     widths = _without_outliers(left + right)
     shift = np.where(np.isfinite(widths), (right - left) / 2, np.nan)
     shift = smooth_rows(shift, 0)
-    widths = widths + _correction(profiles, signal, widths, shift)[:, None]
+    widths = widths + _correction(profiles, widths, shift)[:, None]
     centres = lines + shift[..., None] * normals
     return [Widths(centre.astype(np.float32), width.astype(np.float32)) for centre, width in zip(centres, widths)]
 
 
-def _correction(profiles: _Profiles, signal: np.ndarray, widths: np.ndarray, shift: np.ndarray) -> np.ndarray:
+def _correction(profiles: Profiles, widths: np.ndarray, shift: np.ndarray) -> np.ndarray:
     """(H,): what every half-level width of a hair lacks, by the model of a blurred hair fitted to its mean profile.
 
     The profiles of a hair are laid over each other, both sides folded onto one, each shifted so that their edges
@@ -82,20 +65,21 @@ def _correction(profiles: _Profiles, signal: np.ndarray, widths: np.ndarray, shi
     """
     middle = quantile_rows(widths, 0.5)
     usable = np.isfinite(widths) & profiles.clean
-    half = np.nan_to_num(middle, nan=3.0)[:, None, None] / 2
-    own_half = np.nan_to_num(smooth_rows(widths, 2), nan=6.0)[..., None] / 2
-    distance = np.abs(profiles.offset[:, None, :] - shift[..., None]) - (own_half - half)
+    half = (np.nan_to_num(middle, nan=3.0)[:, None, None] / 2).astype(np.float32)
+    own_half = (np.nan_to_num(smooth_rows(widths, 2), nan=6.0)[..., None] / 2).astype(np.float32)
+    distance = np.abs(profiles.offset[:, None, :] - shift[..., None].astype(np.float32)) - (own_half - half)
     inner = half - np.maximum(3.0, 0.5 * half)
-    take = usable[..., None] & (profiles.skin | profiles.near) & (distance > inner) & (distance < half + _MARGIN_PX)
-    take &= np.isfinite(signal)
-    hair, _, _ = np.nonzero(take)
-    place = np.clip(((distance - half)[take] + 12.0) / _BIN_PX, 0, _BINS - 1).astype(int)
-    cell = hair * _BINS + place
+    take = usable[..., None] & (profiles.skin | profiles.near) & (distance > inner) & (distance < half + MARGIN_PX)
+    index = np.flatnonzero(take)
+    hair = index // (take.shape[1] * take.shape[2])
+    far, level = distance.ravel()[index], profiles.signal.ravel()[index]
+    cell = hair * _BINS + np.clip((far - half[hair, 0, 0] + 12.0) / _BIN_PX, 0, _BINS - 1).astype(np.intp)
     size = len(widths) * _BINS
-    count = np.bincount(cell, minlength=size).reshape(-1, _BINS)
-    value = np.bincount(cell, signal[take], minlength=size).reshape(-1, _BINS) / np.maximum(count, 1)
-    where = np.bincount(cell, distance[take], minlength=size).reshape(-1, _BINS) / np.maximum(count, 1)
-    variance = np.bincount(cell, signal[take] ** 2, minlength=size).reshape(-1, _BINS) / np.maximum(count, 1) - value**2
+    count, where, value, square = (
+        np.bincount(cell, weights, minlength=size).reshape(-1, _BINS) for weights in (None, far, level, level * level)
+    )
+    where, value, square = (total / np.maximum(count, 1) for total in (where, value, square))
+    variance = square - value**2
     # The skin's texture is alike in neighbouring profiles: a mean of n of them is not as good as n independent ones.
     noise = 4 * np.maximum((variance * count).sum(axis=1) / np.maximum(count.sum(axis=1), 1), 1e-4)[:, None]
     fit = fit_profiles(where, value, count / noise, np.maximum(half[:, 0, 0], 1.0))
@@ -128,90 +112,13 @@ def _normals(lines: np.ndarray) -> np.ndarray:
     return np.stack([-tangent[..., 1], tangent[..., 0]], axis=2)
 
 
-def _read_profiles(
-    image: np.ndarray, mask: np.ndarray, lines: np.ndarray, normals: np.ndarray, half: np.ndarray
-) -> _Profiles:
-    """Read picture and mask across every hair at once."""
-    hairs, points = lines.shape[:2]
-    reach = half + np.maximum(_MARGIN_PX, 0.6 * half)
-    offset = (reach[:, None] * np.linspace(-1, 1, _ACROSS, dtype=np.float32)).astype(np.float32)
-    place = lines[:, :, None, :] + offset[:, None, :, None] * normals[:, :, None, :]
-    x = np.ascontiguousarray(place[..., 0], np.float32).reshape(-1, _ACROSS)
-    y = np.ascontiguousarray(place[..., 1], np.float32).reshape(-1, _ACROSS)
-    colour = _remap(image, x, y, cv2.INTER_LINEAR, cv2.BORDER_REPLICATE).reshape(hairs, points, _ACROSS, 3)
-    # 128 marks what lies outside the picture.
-    covered = _remap(mask, x, y, cv2.INTER_NEAREST, cv2.BORDER_CONSTANT).reshape(hairs, points, _ACROSS)
-    outside = covered == 128
-    hair = (covered == 255) | (np.abs(offset) < 0.6 * half[:, None])[:, None, :]
-    middle = _ACROSS // 2
-    step = (reach / middle)[:, None]
-    own = np.empty_like(hair)
-    skin = np.empty_like(hair)
-    near = np.empty_like(hair)
-    clean = np.ones((hairs, points), bool)
-    for side in (-1, 1):
-        # Outwards from the centre line: this hair, then skin, then perhaps another hair.
-        part = slice(None, middle + 1) if side < 0 else slice(middle, None)
-        outwards = hair[:, :, part][:, :, ::side]
-        this = np.logical_and.accumulate(outwards, axis=2)
-        size = this.sum(axis=2)
-        beyond = np.logical_or.accumulate(outwards & ~this, axis=2)
-        # Skin begins 2 px off the mask's edge, which is rough, and ends 2 px before the next hair.
-        away = np.ceil(2.0 / step).astype(int)[:, :, None]
-        rank = np.arange(middle + 1)[None, None, :]
-        first_other = np.where(beyond.any(axis=2), np.argmax(beyond, axis=2), middle + 1)[:, :, None]
-        bare = (rank >= size[:, :, None] + away - 1) & (rank <= first_other - away)
-        slack = np.ceil(np.maximum(_MASK_SLACK_PX, 0.25 * half)[:, None] / step).astype(int)[:, :, None]
-        near[:, :, part] = ((rank < size[:, :, None] + slack) & (rank < first_other))[:, :, ::side]
-        own[:, :, part] = this[:, :, ::side]
-        skin[:, :, part] = bare[:, :, ::side]
-        clean &= size * step < 1.5 * half[:, None] + 3
-    skin &= ~outside
-    near &= ~outside
-    clean &= ~outside[:, :, middle]
-    return _Profiles(offset, colour.astype(np.float32), own, skin, near, clean)
-
-
-def _remap(picture: np.ndarray, x: np.ndarray, y: np.ndarray, interpolation: int, border: int) -> np.ndarray:
-    """`cv2.remap` in portions that it can take; outside is 128 with a constant border."""
-    parts = [
-        cv2.remap(picture, x[low : low + _ROWS_AT_ONCE], y[low : low + _ROWS_AT_ONCE], interpolation,
-                  borderMode=border, borderValue=128)
-        for low in range(0, len(x), _ROWS_AT_ONCE)
-    ]  # fmt: skip
-    return parts[0] if len(parts) == 1 else np.concatenate(parts)
-
-
-def _signal(profiles: _Profiles, half: np.ndarray) -> np.ndarray:
-    """(H, K, M): 0 on skin, 1 on the shaft, along the line between their colours; NaN for hairs without contrast."""
-    near_edge = (np.abs(profiles.offset) > 0.4 * half[:, None]) & (np.abs(profiles.offset) < 0.85 * half[:, None])
-    shaft = profiles.own & near_edge[:, None, :] & profiles.clean[..., None]
-    skin = profiles.skin & profiles.clean[..., None]
-
-    def mean_colour(where: np.ndarray) -> np.ndarray:
-        weight = where.astype(np.float32)
-        return np.einsum("hkmc,hkm->hc", profiles.colour, weight) / np.maximum(weight.sum(axis=(1, 2)), 1)[:, None]
-
-    skin_colour = mean_colour(skin)
-    difference = skin_colour - mean_colour(shaft)
-    contrast = np.linalg.norm(difference, axis=1)
-    usable = (contrast >= _LEAST_CONTRAST) & shaft.any(axis=(1, 2)) & skin.any(axis=(1, 2))
-    axis = difference / np.where(usable, contrast, np.nan)[:, None] ** 2
-    level = np.einsum("hc,hc->h", skin_colour, axis)
-    signal = level[:, None, None] - np.einsum("hkmc,hc->hkm", profiles.colour, axis)
-    # Neighbours along the hair look alike and their noise does not.
-    smooth = signal.copy()
-    smooth[:, 1:-1] = 0.25 * signal[:, :-2] + 0.5 * signal[:, 1:-1] + 0.25 * signal[:, 2:]
-    return smooth
-
-
-def _edges(profiles: _Profiles, signal: np.ndarray, half: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _edges(profiles: Profiles, half: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Distance (H, K) from the centre line to the left and to the right edge, NaN where there is none."""
-    middle = _ACROSS // 2
+    middle = ACROSS // 2
     found = []
     for side in (-1, 1):
         part = slice(None, middle + 1) if side < 0 else slice(middle, None)
-        out = signal[:, :, part][:, :, ::side]
+        out = profiles.signal[:, :, part][:, :, ::side]
         skin = profiles.skin[:, :, part][:, :, ::side]
         near = profiles.near[:, :, part][:, :, ::side]
         distance = np.abs(profiles.offset[:, part][:, ::side])

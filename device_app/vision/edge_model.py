@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import ndtr
 
-_ROUNDS = 7
+_FIRST_ROUNDS, _LAST_ROUNDS = 5, 4
 _SHADING_SD = 0.5  # shading: level at the edge against the axis, as a share of the contrast
 _FIRST_BLUR_PX, _FIRST_BLUR_SD = 1.2, 0.7  # before the picture's own blur is known; sd of its logarithm
 _PICTURE_BLUR_SD = 0.18  # how far one hair's blur may differ from the picture's
@@ -44,48 +44,59 @@ def fit_profiles(distance: np.ndarray, value: np.ndarray, weight: np.ndarray, ha
         half_px: (H,) where to start.
     """
     hairs = len(half_px)
-    prior = np.full(hairs, np.log(_FIRST_BLUR_PX))
-    first = _fit(distance, value, weight, half_px, prior, np.full(hairs, _FIRST_BLUR_SD))
-    with np.errstate(invalid="ignore"):
-        telling = first.half_px > 2.2 * first.blur_px
-    if not telling.any():
-        return first
-    blur = float(np.median(first.blur_px[telling]))
-    start = np.where(np.isfinite(first.half_px), first.half_px, half_px)
-    return _fit(distance, value, weight, start, np.full(hairs, np.log(blur)), np.full(hairs, _PICTURE_BLUR_SD))
+    state = _State(
+        half_px.astype(np.float64), np.full(hairs, _FIRST_BLUR_PX), np.tile(np.array([0.0, 1.0, 0.0]), (hairs, 1))
+    )
+    data = distance.astype(np.float64), value, weight
+    state = _improve(*data, state, np.log(_FIRST_BLUR_PX), _FIRST_BLUR_SD, _FIRST_ROUNDS)
+    telling = _sound(state, weight, half_px) & (state.half > 2.2 * state.blur)
+    if telling.any():
+        blur = float(np.median(state.blur[telling]))
+        state = _State(state.half, np.full(hairs, blur), state.level)
+        state = _improve(*data, state, np.log(blur), _PICTURE_BLUR_SD, _LAST_ROUNDS)
+    sound = _sound(state, weight, half_px)
+    return Fit(np.where(sound, state.half, np.nan), np.where(sound, state.blur, np.nan))
 
 
-def _fit(
+@dataclass(frozen=True)
+class _State:
+    """Where the fit stands: (H,) half widths, (H,) blurs, (H, 3) levels of skin, of the shaft on its axis, shading."""
+
+    half: np.ndarray
+    blur: np.ndarray
+    level: np.ndarray
+
+
+def _sound(state: _State, weight: np.ndarray, half_px: np.ndarray) -> np.ndarray:
+    """(H,): enough of a profile, an edge that stands out, and a width not far from where the fit started."""
+    near = np.abs(state.half - half_px) < 0.6 * half_px + 2
+    return near & ((weight > 0).sum(axis=1) >= 8) & (state.level[:, 1] + state.level[:, 2] > 0.2)
+
+
+def _improve(
     distance: np.ndarray,
     value: np.ndarray,
     weight: np.ndarray,
-    half_px: np.ndarray,
-    log_blur: np.ndarray,
-    log_blur_sd: np.ndarray,
-) -> Fit:
-    """Gauss-Newton on (half width, log blur, skin level, shaft level, shading), the priors as further observations."""
-    hairs = len(half_px)
-    half, blur = half_px.astype(np.float64).copy(), np.exp(log_blur)
-    level = np.tile(np.array([0.0, 1.0, 0.0]), (hairs, 1))  # skin, shaft on the axis, shading
+    state: _State,
+    log_blur: float,
+    log_blur_sd: float,
+    rounds: int,
+) -> _State:
+    """Gauss-Newton on (half width, log blur, the three levels); what is known beforehand counts as observations."""
+    half, blur, level = state.half, state.blur, state.level
     diagonal = np.arange(5)
-    for _ in range(_ROUNDS):
+    jacobian = np.ones((len(half), 5, distance.shape[1]))
+    for _ in range(rounds):
         box, bowl, by_half, by_blur = _shapes(distance, half, blur)
         skin, shaft, shading = level.T[:, :, None]
-        model = skin + shaft * box + shading * bowl
         edge = shaft + shading
-        jacobian = np.stack(
-            [
-                edge * by_half - shading * 2 * bowl / half[:, None],
-                edge * by_blur * blur[:, None],
-                np.ones_like(box),
-                box,
-                bowl,
-            ],
-            axis=1,
-        )
+        jacobian[:, 0] = edge * by_half - shading * 2 * bowl / half[:, None]
+        jacobian[:, 1] = edge * by_blur * blur[:, None]
+        jacobian[:, 3] = box
+        jacobian[:, 4] = bowl
         weighted = jacobian * weight[:, None, :]
         normal = weighted @ jacobian.transpose(0, 2, 1)
-        gradient = np.einsum("hpm,hm->hp", weighted, value - model)
+        gradient = (weighted @ (value - skin - shaft * box - shading * bowl)[..., None])[..., 0]
         normal[:, 1, 1] += 1 / log_blur_sd**2
         gradient[:, 1] += (log_blur - np.log(blur)) / log_blur_sd**2
         normal[:, 4, 4] += 1 / _SHADING_SD**2
@@ -93,14 +104,10 @@ def _fit(
         normal[:, diagonal, diagonal] *= 1.001
         normal[:, diagonal, diagonal] += 1e-6
         step = np.linalg.solve(normal, gradient[..., None])[..., 0]
-        half = np.clip(half + np.clip(step[:, 0], -0.3 * half, 0.3 * half), 0.2, None)
-        blur = blur * np.exp(np.clip(step[:, 1], -0.5, 0.5))
-        blur = np.clip(blur, 0.25, 12.0)
+        half = np.maximum(half + np.clip(step[:, 0], -0.3 * half, 0.3 * half), 0.2)
+        blur = np.clip(blur * np.exp(np.clip(step[:, 1], -0.5, 0.5)), 0.25, 12.0)
         level = np.clip(level + step[:, 2:], -3, 3)
-    contrast = level[:, 1] + level[:, 2]
-    good = (weight > 0).sum(axis=1) >= 8
-    good &= np.isfinite(half) & (np.abs(half - half_px) < 0.6 * half_px + 2) & (contrast > 0.2)
-    return Fit(np.where(good, half, np.nan), np.where(good, blur, np.nan))
+    return _State(half, blur, level)
 
 
 def _shapes(

@@ -32,7 +32,7 @@ _SHALLOW_LIMIT = np.deg2rad(25.0)
 _GAP_LIMIT = np.deg2rad(22.0)
 """Most that a hair may turn across a gap."""
 
-POINTS = 48
+POINTS = 36
 """Points on every hair's centre line, whatever its length: the hairs of a picture are then one array."""
 
 
