@@ -34,11 +34,11 @@ def open_source(spec: str, loop: bool = True, camera: CameraSettings | None = No
     if match := re.fullmatch(r"camera(?::(\d{1,3}))?", spec):
         return UsbCamera(int(match[1] or 0), camera or CameraSettings())
     path = Path(spec).expanduser()
-    if path.is_dir() or (path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES):
+    if (spec and path.is_dir()) or (path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES):
         return ImageFiles(path, loop=loop)
     if path.is_file() and path.suffix.lower() in VIDEO_SUFFIXES:
         return VideoFile(path, loop=loop)
-    if path.exists():
+    if spec and path.exists():
         raise ScalpScopeError(
             f"'{spec}' is no video and no picture.",
             f"Videos end in {', '.join(sorted(VIDEO_SUFFIXES))}; pictures in {', '.join(sorted(IMAGE_SUFFIXES))}.",
