@@ -1,0 +1,67 @@
+"""Opening the window: `run_app` is all that the rest of the product calls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from calibration.errors import ScalpScopeError
+from calibration.optics.profile import Profile
+from device_app.screens.kivy_setup import configure
+from device_app.screens.texts import choose_language
+
+if TYPE_CHECKING:
+    from device_app.live.supervisor import LiveSession
+    from device_app.screens.main_window import ScalpScopeApp
+
+
+def run_app(
+    session: LiveSession,
+    *,
+    profile: Profile | None = None,
+    records: Path | None = None,
+    window: tuple[int, int] = (1280, 800),
+    fullscreen: bool = False,
+    language: str = "en",
+    on_open: Callable[[ScalpScopeApp], None] | None = None,
+) -> None:
+    """Open the app on a live session and stay until its window is closed. The session is started and stopped here.
+
+    Args:
+        session: not started yet. Its settings carry the scale and light of `profile`, or a typed scale without one.
+        profile: the calibration in use.
+        records: folder that Save writes into; ``~/ScalpScope`` unless given.
+        window: width and height in pixels.
+        fullscreen: fill the screen; Ctrl+Q then closes.
+        language: of the texts.
+        on_open: called with the app once its window is there, on the thread of the window.
+
+    Raises:
+        ScalpScopeError: there is no display, or none that Kivy can draw on.
+    """
+    choose_language(language)
+    configure(*window, fullscreen)
+    try:
+        from kivy.core.window import Window
+    except Exception as error:  # a graphics driver may raise anything here
+        raise _no_window() from error
+    if Window is None:
+        raise _no_window()
+    from device_app.screens.instrument import Instrument
+    from device_app.screens.main_window import ScalpScopeApp
+
+    session.start()
+    instrument = Instrument(session, profile, records or Path.home() / "ScalpScope")
+    try:
+        ScalpScopeApp(instrument, on_open=on_open).run()
+    finally:
+        instrument.saver.close()
+        session.stop()
+
+
+def _no_window() -> ScalpScopeError:
+    return ScalpScopeError(
+        "There is no display to open a window on.",
+        "Start it from the desktop, or use --headless; scalpscope doctor says what is missing.",
+    )

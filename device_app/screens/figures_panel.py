@@ -1,0 +1,135 @@
+"""The figures and the histogram of diameters, beside the picture or in a strip under it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kivy.core.text import Label as TextTexture
+from kivy.graphics import Color, Line, Rectangle
+from kivy.properties import BooleanProperty, NumericProperty, ObjectProperty, StringProperty
+from kivy.uix.boxlayout import BoxLayout
+from kivy.uix.widget import Widget
+
+from device_app.screens import theme
+from device_app.screens.readings import LAST_BIN_UM, Histogram, Reading
+from device_app.screens.texts import text
+from device_app.vision.hairs import HairClass
+
+
+class FigureTile(BoxLayout):
+    """One figure: its label, the number in large type, its unit and interval; or a dash and the reason."""
+
+    label = StringProperty("")
+    value = StringProperty("")
+    unit = StringProperty("")
+    beside = StringProperty("")
+    doubtful = BooleanProperty(False)
+
+    def tell(self, reading: Reading) -> None:
+        """Show a reading."""
+        self.label, self.value, self.unit = reading.label, reading.value, reading.unit
+        self.beside = reading.reason or reading.interval
+        self.doubtful = bool(reading.reason)
+
+
+class HistogramView(Widget):
+    """Bars of hairs by diameter in the colours of their classes, with the cuts marked on the axis."""
+
+    histogram = ObjectProperty(None, allownone=True)
+    why_empty = StringProperty("")
+    text_px = NumericProperty(16.0)
+    unit = NumericProperty(8.0)
+
+    def __init__(self, **kwargs: Any) -> None:
+        self._letters: dict[tuple[str, float], TextTexture] = {}
+        super().__init__(**kwargs)
+        for name in ("pos", "size", "histogram", "why_empty", "text_px", "unit"):
+            self.fbind(name, self._draw)
+
+    def _draw(self, *_: Any) -> None:
+        self.canvas.clear()
+        histogram: Histogram | None = self.histogram
+        axis_y = self.y + self.text_px * 1.4
+        top = self.top - self.unit / 2
+        if self.width < 10 or top <= axis_y:
+            return
+        with self.canvas:
+            if histogram is not None and histogram.highest:
+                self._bars(histogram, axis_y, top)
+            elif self.why_empty:
+                self._write(self.why_empty, self.center_x, (axis_y + top) / 2 - self.text_px / 2, theme.DIM)
+            Color(*theme.DIM)
+            Line(points=[self.x, axis_y, self.right, axis_y], width=1)
+            cuts = {0.0, LAST_BIN_UM} | ({30.0, 60.0, 90.0} if self.width > 12 * self.text_px else {60.0})
+            if histogram is not None:
+                classes = histogram.classes
+                cuts = {0.0, LAST_BIN_UM, classes.vellus_below_um, classes.terminal_above_um}
+            for cut in sorted(cuts):
+                self._mark(cut, axis_y)
+
+    def _bars(self, histogram: Histogram, axis_y: float, top: float) -> None:
+        bins = len(histogram.counts)
+        step = self.width / bins
+        per_hair = (top - axis_y) / max(histogram.highest, 4)
+        gap = max(1.0, step * 0.12)
+        for index, row in enumerate(histogram.counts):
+            y = axis_y
+            for kind, count in zip(HairClass, row):
+                if count:
+                    Color(*theme.CLASS_COLOURS[kind])
+                    Rectangle(pos=(self.x + index * step + gap / 2, y), size=(step - gap, count * per_hair))
+                    y += count * per_hair
+
+    def _mark(self, at_um: float, axis_y: float) -> None:
+        x = self.x + self.width * at_um / LAST_BIN_UM
+        Color(*theme.DIM)
+        Line(points=[x, axis_y, x, axis_y - self.unit / 2], width=1)
+        words = f"{at_um:g}" + ("+" if at_um >= LAST_BIN_UM else "")
+        self._write(words, x, self.y, theme.DIM)
+
+    def _write(self, words: str, centre_x: float, y: float, colour: theme.Colour) -> None:
+        letters = self._letters.get((words, self.text_px))
+        if letters is None:
+            letters = TextTexture(text=words, font_size=self.text_px, font_name="Roboto")
+            letters.refresh()
+            self._letters[words, self.text_px] = letters
+        width, height = letters.texture.size
+        x = min(max(centre_x - width / 2, self.x), self.right - width)
+        Color(*colour)
+        Rectangle(texture=letters.texture, pos=(round(x), round(y)), size=(width, height))
+
+
+class Legend(BoxLayout):
+    """The classes: a swatch of their colour, their name and how many there are."""
+
+    def tell(self, histogram: Histogram | None) -> None:
+        """Show the counts of a histogram; dashes without one."""
+        for entry, kind in zip((self.ids.vellus, self.ids.intermediate, self.ids.terminal), HairClass):
+            entry.name = text(f"class_{kind.value}")
+            entry.count = "–" if histogram is None else str(histogram.totals[kind])
+
+
+class LegendEntry(BoxLayout):
+    """One class of the legend."""
+
+    name = StringProperty("")
+    count = StringProperty("–")
+    swatch = ObjectProperty((0, 0, 0, 0))
+
+
+class FiguresPanel(BoxLayout):
+    """Figures above, histogram below; folded: one of the two, side by side in a strip."""
+
+    folded = BooleanProperty(False)
+    tab = StringProperty("figures")
+
+    def tell(self, figures: tuple[Reading, ...], histogram: Histogram | None, why_empty: str) -> None:
+        """Show figures and histogram; `why_empty` stands where there are no bars."""
+        for tile, reading in zip((self.ids.density, self.ids.diameter, self.ids.thin), figures):
+            tile.tell(reading)
+        view = self.ids.histogram
+        view.why_empty = why_empty
+        view.histogram = histogram
+        self.ids.legend.tell(histogram)
+
+

@@ -1,0 +1,231 @@
+"""What stands between the live session and the screens: what is shown, frozen, measured with which profile, and saved."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from calibration.errors import ScalpScopeError
+from calibration.optics.focus import SHARP_ENOUGH
+from calibration.optics.illumination import Exposure, exposure_state
+from calibration.optics.profile import Profile
+from device_app.analysis_files import Provenance, SavedAnalysis
+from device_app.camera.source import Frame
+from device_app.live.analysis import Analysis
+from device_app.live.health import Health, SourceState, WorkerState
+from device_app.live.supervisor import LiveSession
+from device_app.screens.choosing import INSET_GONE_S, Chooser, Result, Shown
+from device_app.screens.notices import Situation
+from device_app.screens.readings import Doubt
+from device_app.screens.saving import Saver
+
+_RECENT_S = 0.7  # how far back Freeze looks for a sharper frame
+_RECENT_RESULTS = 8
+
+
+@dataclass(frozen=True)
+class SaveOutcome:
+    """How a save went: one of the two is set."""
+
+    saved: SavedAnalysis | None = None
+    error: ScalpScopeError | None = None
+
+
+class Instrument:
+    """The state of the instrument. Used by the screen's thread only; no method blocks.
+
+    Args:
+        session: the live loop, started by the caller.
+        profile: the calibration in use; None: the session's own scale, if it has one.
+        records: folder that results are saved into.
+    """
+
+    def __init__(self, session: LiveSession, profile: Profile | None, records: Path) -> None:
+        self.session = session
+        self.profile = profile
+        self.profile_problem = ""
+        self.saver = Saver(records)
+        self.shown: Shown | None = None
+        self._plain = replace(session.settings, scale_um_per_px=None, scale_uncertainty_um_per_px=0.0, flat_field=None)
+        self._typed = (session.settings.scale_um_per_px, session.settings.scale_uncertainty_um_per_px)
+        self._chooser = Chooser()
+        self._recent: deque[Result] = deque(maxlen=_RECENT_RESULTS)
+        self._frozen: Shown | None = None
+        self._save_when_measured = False
+        self._size: tuple[int, int] | None = None
+        self._exposure = Exposure.OK
+        self._behind = False
+
+    # What is shown.
+    def tick(self, now_ns: int) -> Shown | None:
+        """Look at the session and say what the picture area shows now."""
+        newest, result = self.session.latest_frame(), self.session.latest_result()
+        if newest is not None and newest.image.shape[1::-1] != self._size:
+            self._size = (newest.image.shape[1], newest.image.shape[0])
+            self._apply_profile()
+        if result is not None and (not self._recent or self._recent[-1][0].id != result[0].id):
+            self._recent.append(result)
+        if self._frozen is not None:
+            self._take_asked()
+            self.shown = self._frozen
+        else:
+            self.shown = self._chooser.choose(newest, result, now_ns)
+            self._behind = self.shown is not None and self.shown.inset is not None
+        return self.shown
+
+    @property
+    def frozen(self) -> bool:
+        """Whether the picture stands still."""
+        return self._frozen is not None
+
+    @property
+    def measuring(self) -> bool:
+        """Whether the frozen picture still waits for its analysis."""
+        return self._frozen is not None and self._frozen.analysis is None
+
+    def freeze(self, now_ns: int) -> None:
+        """Stop at the sharpest of the last frames: an analysed one while the analysis keeps up, otherwise it is asked for."""
+        if self._frozen is not None or self.shown is None:
+            return
+        if self.shown.analysis is not None:
+            fresh = [pair for pair in self._recent if (now_ns - pair[0].captured_ns) / 1e9 <= _RECENT_S]
+            near = [pair for pair in fresh if pair[0].image.shape == self.shown.frame.image.shape]
+            best = max(near, key=lambda pair: pair[1].focus, default=(self.shown.frame, self.shown.analysis))
+            self.freeze_at(Shown(*best))
+        else:
+            self.freeze_at(Shown(self.session.sharpest_recent() or self.shown.frame))
+
+    def freeze_at(self, shown: Shown) -> None:
+        """Stop at this picture; its analysis is asked for where it has none."""
+        self._frozen = self.shown = replace(shown, inset=None)
+        if shown.analysis is None:
+            self.session.ask(shown.frame)
+
+    def go_live(self) -> None:
+        """Show the moving picture again."""
+        self._frozen = None
+        self._save_when_measured = False
+        self.session.ask(None)
+
+    def _take_asked(self) -> None:
+        """Put the analysis that was asked for under the frozen picture, once it is there."""
+        frozen, asked = self._frozen, self.session.asked()
+        if frozen is None or frozen.analysis is not None or asked is None or asked.frame.id != frozen.frame.id:
+            return
+        if asked.analysis is not None:
+            self._frozen = Shown(frozen.frame, asked.analysis)
+
+    # What is said about it.
+    def measured(self) -> Result | None:
+        """The frame and analysis that figures and Save are about: the shown one, or that of the inset."""
+        if self.shown is None:
+            return None
+        if self.shown.analysis is not None:
+            return self.shown.frame, self.shown.analysis
+        return None if self.frozen else self.shown.inset
+
+    def look_at_exposure(self) -> None:
+        """Judge the light of the picture shown; a few times a second is enough."""
+        self._exposure = Exposure.OK if self.shown is None else exposure_state(self.shown.frame.image)
+
+    def doubt(self, health: Health, now_ns: int) -> Doubt | None:
+        """Why no figure may be stated now."""
+        if self.shown is None or (health.source is SourceState.LOST and not self.frozen):
+            return Doubt.NO_PICTURE
+        if self.measuring:
+            return Doubt.MEASURING
+        measured = self.measured()
+        if measured is None:
+            return Doubt.NO_ANALYSIS
+        stale = (now_ns - measured[0].captured_ns) / 1e9 > INSET_GONE_S
+        if not self.frozen and stale and health.source is not SourceState.ENDED:
+            return Doubt.NO_ANALYSIS
+        if not self.frozen and health.worker is not WorkerState.READY:
+            return Doubt.NO_ANALYSIS
+        if self._exposure is not Exposure.OK:
+            return Doubt.TOO_DARK if self._exposure is Exposure.TOO_DARK else Doubt.TOO_BRIGHT
+        return Doubt.OUT_OF_FOCUS if measured[1].focus < SHARP_ENOUGH else None
+
+    def situation(self) -> Situation:
+        """What the notices need to know beside the health of the loop."""
+        measured = self.measured()
+        return Situation(
+            exposure=self._exposure,
+            sharp=None if measured is None else measured[1].focus >= SHARP_ENOUGH,
+            has_scale=self.session.settings.scale_um_per_px is not None,
+            profile_problem=self.profile_problem,
+            free_bytes=self.saver.free_bytes(),
+            frozen=self.frozen,
+            measuring=self.measuring,
+            behind=self._behind,
+        )
+
+    # Calibration.
+    def use_profile(self, profile: Profile | None) -> None:
+        """Measure with this calibration from the next frame on; None: without any scale.
+
+        A frozen picture goes: its figures were made with another scale.
+        """
+        self.profile, self._typed = profile, (None, 0.0)
+        self.go_live()
+        self._apply_profile()
+
+    def _apply_profile(self) -> None:
+        """Tell the session which scale and light hold for pictures of this size: those of a fitting profile only."""
+        profile, self.profile_problem = self.profile, ""
+        if profile is not None and self._size is not None:
+            try:
+                profile.check_resolution(*self._size)
+            except ScalpScopeError as error:
+                self.profile_problem = str(error)
+        if profile is None:
+            settings = replace(
+                self._plain, scale_um_per_px=self._typed[0], scale_uncertainty_um_per_px=self._typed[1]
+            )
+        elif self.profile_problem:
+            settings = self._plain
+        else:
+            settings = replace(
+                self._plain,
+                scale_um_per_px=profile.scale_um_per_px,
+                scale_uncertainty_um_per_px=profile.scale_uncertainty_um_per_px,
+                flat_field=profile.illumination(),
+            )
+        self.session.use(settings)
+
+    # Saving.
+    def save(self) -> bool:
+        """Save what is measured now; a frozen picture that is not measured yet is saved when it is. False: nothing there."""
+        measured = self.measured()
+        if measured is None:
+            self._save_when_measured = self.measuring
+            return self.measuring
+        self._write(*measured)
+        return True
+
+    @property
+    def save_waits(self) -> bool:
+        """Whether a save waits for the measurement."""
+        return self._save_when_measured
+
+    def saves(self) -> list[SaveOutcome]:
+        """How the saves went that ended since the last call; starts one that waited for its measurement."""
+        measured = self.measured()
+        if self._save_when_measured and measured is not None:
+            self._save_when_measured = False
+            self._write(*measured)
+        return [
+            SaveOutcome(error=outcome) if isinstance(outcome, ScalpScopeError) else SaveOutcome(saved=outcome)
+            for outcome in self.saver.finished()
+        ]
+
+    def _write(self, frame: Frame, analysis: Analysis) -> None:
+        health, settings = self.session.health(), self.session.settings
+        provenance = Provenance(
+            profile=None if self.profile is None or self.profile_problem else self.profile.name,
+            scale_uncertainty_um_per_px=settings.scale_uncertainty_um_per_px,
+            engine_reasons=health.engine_reasons,
+            fallback=health.fallback,
+        )
+        self.saver.save(frame.image, analysis, provenance)

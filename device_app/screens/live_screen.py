@@ -1,0 +1,210 @@
+"""The live screen: the picture with what was found, the figures beside it, and what can be done, in always the same place."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from kivy.app import App
+from kivy.properties import BooleanProperty, NumericProperty, StringProperty
+from kivy.uix.screenmanager import Screen
+
+from device_app.live.health import Health
+from device_app.screens import theme
+from device_app.screens.choosing import Shown
+from device_app.screens.controls import Chip
+from device_app.screens.instrument import Instrument
+from device_app.screens.notices import Notice, Weight, notices
+from device_app.screens.picture_marks import hair_at
+from device_app.screens.readings import Doubt, histogram, readings
+from device_app.screens.texts import text
+
+_SAVED_SHOWN_S = 4.0
+_FAILED_SHOWN_S = 15.0
+_FIGURES_EVERY_S = 0.5  # live figures change no faster than they can be read
+_TAP_REACH_PX = 24.0
+
+
+class LiveScreen(Screen):
+    """Shows the instrument; every button is one call to it."""
+
+    frozen = BooleanProperty(False)
+    can_save = BooleanProperty(False)
+    demonstration = BooleanProperty(False)
+    rates = StringProperty("")
+    made_by = StringProperty("")
+    tab = StringProperty("figures")
+    picture_x = NumericProperty(0.0)
+    picture_y = NumericProperty(0.0)
+    picture_right = NumericProperty(0.0)
+    picture_top = NumericProperty(0.0)
+
+    def __init__(self, instrument: Instrument, **kwargs: Any) -> None:
+        self.instrument = instrument
+        self._light: Any = None
+        self._said: tuple[Notice, ...] = ()
+        self._outcome: tuple[Notice, float] | None = None
+        self._figures_at = 0.0
+        self._figures_of: tuple[int, bool] | None = None
+        super().__init__(**kwargs)
+
+    # Driven by the app's clocks.
+    def refresh_picture(self) -> None:
+        """Show the picture of this moment."""
+        shown = self.instrument.shown
+        view = self.ids.view
+        view.show(shown, self._light)
+        inset = None if shown is None or shown.inset is None else Shown(*shown.inset)
+        age_s = 0.0 if inset is None else (time.monotonic_ns() - inset.frame.captured_ns) / 1e9
+        self.ids.inset.tell(inset, age_s, view.held, self._light)
+        analysis = None if shown is None else shown.analysis
+        self.ids.focus.tell(None if analysis is None else analysis.focus)
+        self.can_save = self.instrument.measured() is not None or self.instrument.measuring
+        self.frozen = self.instrument.frozen
+
+    def refresh_state(self, health: Health, now_ns: int) -> None:
+        """Say how everything is."""
+        settings = self.instrument.session.settings
+        self._light = settings.flat_field
+        self.demonstration = health.demonstration
+        doubt = self.instrument.doubt(health, now_ns)
+        self._tell_figures(doubt, now_ns)
+        self._tell_notices(notices(health, self.instrument.situation()))
+        self._tell_status(health)
+        self.on_placed()
+
+    def on_placed(self, *_: Any) -> None:
+        """The picture lies elsewhere: its marks follow."""
+        if not self.ids or self.ids.view.shown is None:
+            return
+        view = self.ids.view
+        x, y, width, height = view.picture_box()
+        self.picture_x, self.picture_y, self.picture_right, self.picture_top = x, y, x + width, y + height
+        scale = self.instrument.session.settings.scale_um_per_px
+        self.ids.scale_bar.tell(scale, view.screen_px_per_px, width)
+
+    # Buttons and fingers.
+    def press_freeze(self) -> None:
+        """Stop the picture, or let it move again."""
+        if self.instrument.frozen:
+            self.instrument.go_live()
+            self.close_card()
+        else:
+            self.instrument.freeze(time.monotonic_ns())
+        self.refresh_picture()
+
+    def press_save(self) -> None:
+        """Save what is measured; what comes of it is told when it is known."""
+        self._outcome = None
+        started = self.instrument.save()
+        key = "save_waits" if self.instrument.save_waits else ("saving" if started else "save_nothing")
+        self._say_outcome(Notice(key, Weight.PLAIN, text(key)), 60.0 if started else _SAVED_SHOWN_S)
+
+    def take_saves(self) -> None:
+        """Tell how saves went."""
+        for outcome in self.instrument.saves():
+            if outcome.saved is not None:
+                name = text("saved", name=outcome.saved.json.stem)
+                self._say_outcome(Notice("saved", Weight.PLAIN, name), _SAVED_SHOWN_S)
+            elif outcome.error is not None:
+                failed = Notice("save_failed", Weight.BANNER, text("save_failed"), str(outcome.error))
+                self._say_outcome(failed, _FAILED_SHOWN_S)
+
+    def tapped(self, x: float, y: float) -> None:
+        """A tap on a hair stops the picture and shows that hair; a tap elsewhere closes it."""
+        shown = self.instrument.shown
+        hair = None
+        if shown is not None:
+            hair = hair_at(shown, x, y, _TAP_REACH_PX / self.ids.view.screen_px_per_px)
+        if shown is None or hair is None:
+            self.close_card()
+            return
+        if not self.instrument.frozen:
+            self.instrument.freeze_at(shown)
+            self.refresh_picture()
+        self.ids.view.surface.mark_line(hair.centre_line, theme.ACCENT)
+        self.ids.card.tell(hair, shown)
+        self.ids.card.open = True
+
+    def close_card(self) -> None:
+        """No single hair any more."""
+        self.ids.view.surface.mark_line(None, theme.ACCENT)
+        self.ids.card.open = False
+
+    def on_leave(self, *_: Any) -> None:
+        """Nothing of this screen stays open behind another."""
+        self.close_card()
+
+    # What is written.
+    def _tell_figures(self, doubt: Doubt | None, now_ns: int) -> None:
+        measured = self.instrument.measured()
+        of = None if measured is None else (measured[0].id, self.instrument.frozen)
+        due = now_ns / 1e9 - self._figures_at >= _FIGURES_EVERY_S or self.instrument.frozen
+        if doubt is None and (of == self._figures_of or not due):
+            return
+        self._figures_of = of if doubt is None else None
+        self._figures_at = now_ns / 1e9
+        analysis = None if measured is None else measured[1]
+        bars = None if doubt is not None or analysis is None else histogram(analysis.measurements)
+        if doubt is not None or analysis is None:
+            why = text((doubt or Doubt.NO_ANALYSIS).value).capitalize()
+        else:
+            why = text("histogram_none" if bars is None else "histogram_empty")
+        self.ids.panel.tell(readings(analysis, doubt), bars, why)
+
+    def _say_outcome(self, notice: Notice, seconds: float) -> None:
+        self._outcome = (notice, time.monotonic() + seconds)
+
+    def _tell_notices(self, found: tuple[Notice, ...]) -> None:
+        if self._outcome is not None and time.monotonic() > self._outcome[1]:
+            self._outcome = None
+        said = found if self._outcome is None else (self._outcome[0], *found)
+        if said == self._said:
+            return
+        self._said = said
+        banners = [notice for notice in said if notice.weight is Weight.BANNER]
+        self.ids.banner.opacity = 1.0 if banners else 0.0
+        if banners:
+            self.ids.banner.title, self.ids.banner.detail = banners[0].title, banners[0].detail
+        app = App.get_running_app()
+        self.ids.chips.clear_widgets()
+        for notice in said:
+            if notice.weight is not Weight.BANNER:
+                chip = Chip()
+                chip.tell(notice, app)
+                self.ids.chips.add_widget(chip)
+
+    @property
+    def said(self) -> tuple[Notice, ...]:
+        """The states that are told now."""
+        return self._said
+
+    def _tell_status(self, health: Health) -> None:
+        shown_rate = health.captured_fps if self._runs_ahead() else health.analysed_fps
+        latency = health.latency_ms
+        self.rates = "   ".join(
+            (
+                text("status_fps", fps=f"{shown_rate:.0f}"),
+                text("status_no_latency") if latency is None else text("status_latency", ms=f"{latency.p50:.0f}"),
+                _backend_words(health.backend),
+            )
+        )
+        self.made_by = "   ".join(word for word in (health.bundle, self._scale_words()) if word)
+
+    def _runs_ahead(self) -> bool:
+        shown = self.instrument.shown
+        return shown is not None and shown.analysis is None
+
+    def _scale_words(self) -> str:
+        profile, scale = self.instrument.profile, self.instrument.session.settings.scale_um_per_px
+        if profile is not None:
+            return profile.name
+        return text("status_no_profile") if scale is None else text("status_typed_scale", scale=f"{scale:g}")
+
+
+def _backend_words(backend: str) -> str:
+    """``onnxruntime-cpu int8_u8s8`` -> ``int8 CPU``."""
+    if not backend:
+        return text("status_no_backend")
+    engine, _, precision = backend.partition(" ")
+    return f"{text(f'precision_{precision}')} {text(f'backend_{engine}')}"

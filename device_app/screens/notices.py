@@ -1,0 +1,93 @@
+"""Which states the screen tells, in which order of weight."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from calibration.optics.illumination import Exposure
+from device_app.live.health import Health, HealthMessage, SourceState
+from device_app.screens.texts import text
+
+DISK_NEARLY_FULL_BYTES = 500 * 2**20
+
+
+class Weight(Enum):
+    """How loudly a state is told."""
+
+    BANNER = "banner"  # something does not work: title and what to do, across the picture
+    WARNING = "warning"  # the picture cannot be measured well: a bright chip
+    PLAIN = "plain"  # good to know: a quiet chip
+
+
+@dataclass(frozen=True)
+class Notice:
+    """One state: a key for tests and order, its words, and a sentence for banners."""
+
+    key: str
+    weight: Weight
+    title: str
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Situation:
+    """What the notices are made from, beside the health of the live loop."""
+
+    exposure: Exposure = Exposure.OK
+    sharp: bool | None = None
+    has_scale: bool = True
+    profile_problem: str = ""
+    free_bytes: int | None = None
+    frozen: bool = False
+    measuring: bool = False
+    behind: bool = False
+
+
+def notices(health: Health, situation: Situation) -> tuple[Notice, ...]:
+    """Everything that is to be told now, the gravest first."""
+    found = [_of_loop(health)] if health.message is not HealthMessage.OK else []
+    picture_is_there = health.source in (SourceState.LIVE, SourceState.ENDED) or situation.frozen
+    if picture_is_there and situation.exposure is not Exposure.OK:
+        dark = situation.exposure is Exposure.TOO_DARK
+        found.append(_chip("too_dark" if dark else "too_bright", Weight.WARNING))
+    elif picture_is_there and situation.sharp is False:
+        found.append(_chip("out_of_focus", Weight.WARNING))
+    if situation.free_bytes is not None and situation.free_bytes < DISK_NEARLY_FULL_BYTES:
+        left = f"{situation.free_bytes / 2**20:.0f} MB"
+        found.append(Notice("disk_nearly_full", Weight.WARNING, text("disk_nearly_full", free=left)))
+    if situation.frozen:
+        found.append(_chip("frozen_measuring" if situation.measuring else "frozen", Weight.PLAIN))
+    if situation.profile_problem:
+        found.append(Notice("wrong_profile", Weight.WARNING, text("wrong_profile"), situation.profile_problem))
+    elif not situation.has_scale:
+        found.append(_chip("no_scale", Weight.PLAIN))
+    if situation.behind and not situation.frozen:
+        found.append(_chip("behind", Weight.PLAIN))
+    if health.fallback:
+        found.append(Notice("fallback", Weight.PLAIN, text("fallback"), " ".join(health.engine_reasons)))
+    return tuple(found)
+
+
+def _chip(key: str, weight: Weight) -> Notice:
+    return Notice(key, weight, text(key))
+
+
+def _of_loop(health: Health) -> Notice:
+    message = health.message
+    if message is HealthMessage.SOURCE_OPENING:
+        opening = text("source_opening", source=health.source_name)
+        return Notice(message.value, Weight.BANNER, opening, text("source_opening_detail"))
+    if message is HealthMessage.SOURCE_LOST:
+        # A source that never gave a picture was not lost: it is not there.
+        key = "no_camera" if health.captured == 0 else "source_lost"
+        since = text("trying_since", since=_duration(health.source_since_s))
+        return Notice(key, Weight.BANNER, text(key), f"{health.detail} {since}".strip())
+    if message is HealthMessage.WORKER_STARTING:
+        return Notice(message.value, Weight.PLAIN, text(message.value))
+    weight = Weight.PLAIN if message is HealthMessage.SOURCE_ENDED else Weight.BANNER
+    return Notice(message.value, weight, text(message.value), health.detail)
+
+
+def _duration(seconds: float) -> str:
+    return text("seconds", n=round(seconds)) if seconds < 120 else text("minutes", n=round(seconds / 60))

@@ -1,0 +1,205 @@
+"""Drawing one frame with the overlay that belongs to it: reused textures, the mask tinted in a shader, hair lines as meshes."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from kivy.graphics import (
+    BindTexture,
+    Color,
+    InstructionGroup,
+    Mesh,
+    PopMatrix,
+    PushMatrix,
+    Rectangle,
+    RenderContext,
+    Scale,
+    Translate,
+)
+from kivy.graphics.texture import Texture
+
+from calibration.optics.illumination import FlatField
+from device_app.live.analysis import Analysis
+from device_app.screens import theme
+from device_app.screens.choosing import Shown
+from device_app.screens.hair_mesh import lines_by_class, ribbons
+
+_SHADER = """
+$HEADER$
+uniform sampler2D mask;
+uniform sampler2D light;
+uniform vec4 tint;
+uniform vec2 light_nodes;
+void main(void) {
+    vec3 picture = texture2D(texture0, tex_coord0).rgb;
+    vec2 node = (tex_coord0 * (light_nodes - 1.0) + 0.5) / light_nodes;
+    picture = min(picture / max(texture2D(light, node).rgb, 0.05), 1.0);
+    float hair = texture2D(mask, tex_coord0).r;
+    gl_FragColor = vec4(mix(picture, tint.rgb, tint.a * hair), 1.0) * frag_color;
+}
+"""
+_TOP_LEFT_FIRST = (0, 1, 1, 1, 1, 0, 0, 0)  # rows of a picture run down, those of a texture up
+_LINE_PX = 5.0  # on the screen, dark halo included
+
+
+class FrameSurface(InstructionGroup):
+    """One frame on the canvas. `show` sets what, `place` sets where; both may be called every tick."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shown: Shown | None = None
+        self.bare = False
+        self._place = (0.0, 0.0, 1.0)
+        self._picture: Texture | None = None
+        self._mask: Texture | None = None
+        self._rgba = np.zeros((0, 0, 4), np.uint8)
+        self._drawn: tuple[int, bool] | None = None
+        self._lined: tuple[Analysis | None, float] | None = None
+        self._light_of: FlatField | None = None
+        self._context = RenderContext(use_parent_projection=True, use_parent_modelview=True)
+        self._context.shader.fs = _SHADER
+        if not self._context.shader.success:
+            raise RuntimeError("the graphics driver refuses the picture's shader")
+        self._context["mask"], self._context["light"] = 1, 2
+        self._bind_mask, self._bind_light = BindTexture(index=1), BindTexture(index=2)
+        self._rectangle = Rectangle()
+        for instruction in (Color(1, 1, 1, 1), self._bind_mask, self._bind_light, self._rectangle):
+            self._context.add(instruction)
+        self._shift, self._scale = Translate(0, 0), Scale(1, 1, 1)
+        self._lines = InstructionGroup()
+        self._extra = InstructionGroup()
+        self._smooth = _line_texture()
+        to_corner = Translate(0.5, 0.5)  # pixel centres are at .0, the picture begins half a pixel before
+        overlay = (PushMatrix(), self._shift, self._scale, to_corner, self._lines, self._extra, PopMatrix())
+        for instruction in (self._context, *overlay):
+            self.add(instruction)
+        self._use_light(None)
+
+    def show(self, shown: Shown, bare: bool = False, light: FlatField | None = None) -> None:
+        """Draw this; nothing is uploaded again that is there already.
+
+        Args:
+            shown: the frame and the overlay that belongs to it.
+            bare: leave the overlay out.
+            light: evens out the light of the picture, as the analysis saw it.
+        """
+        frame, analysis = shown.frame, shown.analysis
+        overlaid = analysis is not None and not bare
+        self.shown, self.bare = shown, bare
+        if self._drawn is None or self._drawn[0] != frame.id or self._picture_size() != frame.image.shape[1::-1]:
+            self._upload_picture(frame.image)
+            self._drawn = None
+        if self._drawn != (frame.id, overlaid):
+            if overlaid and analysis is not None:
+                self._upload_mask(analysis.mask)
+            self._context["tint"] = theme.MASK_TINT if overlaid else (0.0, 0.0, 0.0, 0.0)
+            self._drawn = (frame.id, overlaid)
+            self._lined = None
+        if light is not self._light_of:
+            self._use_light(light)
+        self._draw_lines()
+
+    def place(self, x: float, y: float, scale: float) -> None:
+        """Where the picture's top left corner lies on the canvas, and how many screen pixels one of its pixels is."""
+        if (x, y, scale) == self._place and self._drawn is not None:
+            return
+        self._place = (x, y, scale)
+        self._shift.xy = (x, y)
+        self._scale.xyz = (scale, -scale, 1)
+        width, height = self._picture_size()
+        self._rectangle.pos = (x, y - height * scale)
+        self._rectangle.size = (width * scale, height * scale)
+        if self._drawn is not None:
+            self._draw_lines()
+
+    def to_picture(self, x: float, y: float) -> tuple[float, float]:
+        """A point of the canvas in pixels of the picture, centres at .0."""
+        left, top, scale = self._place
+        return (x - left) / scale - 0.5, (top - y) / scale - 0.5
+
+    def mark_points(self, points: np.ndarray, colour: theme.Colour, size_px: float) -> None:
+        """Draw crosses at points (N, 2) of the picture, and nothing else of this kind."""
+        self._extra.clear()
+        reach = size_px / self._place[2]
+        lines = [
+            np.array([[x - dx * reach, y - dy * reach], [x + dx * reach, y + dy * reach]])
+            for x, y in points
+            for dx, dy in ((1, 0), (0, 1))
+        ]
+        self._add_ribbons(self._extra, ribbons(lines, _LINE_PX / self._place[2]), colour)
+
+    def mark_line(self, line: np.ndarray | None, colour: theme.Colour) -> None:
+        """Draw one polyline (N, 2) of the picture thickly, and nothing else of this kind; None clears."""
+        self._extra.clear()
+        if line is not None:
+            self._add_ribbons(self._extra, ribbons([line], 1.8 * _LINE_PX / self._place[2]), colour)
+
+    def _picture_size(self) -> tuple[int, int]:
+        return (1, 1) if self._picture is None else self._picture.size
+
+    def _upload_picture(self, image: np.ndarray) -> None:
+        height, width = image.shape[:2]
+        if self._picture is None or self._picture.size != (width, height):
+            self._picture = Texture.create(size=(width, height), colorfmt="rgba")
+            self._rgba = np.empty((height, width, 4), np.uint8)
+            self._rectangle.texture = self._picture  # which resets the coordinates
+            self._rectangle.tex_coords = _TOP_LEFT_FIRST
+            x, y, scale = self._place
+            self._rectangle.pos, self._rectangle.size = (x, y - height * scale), (width * scale, height * scale)
+        cv2.cvtColor(image, cv2.COLOR_RGB2RGBA, dst=self._rgba)  # four bytes a pixel upload ten times faster than three
+        self._picture.blit_buffer(self._rgba.reshape(-1), colorfmt="rgba", bufferfmt="ubyte")
+
+    def _upload_mask(self, mask: np.ndarray) -> None:
+        height, width = mask.shape
+        if self._mask is None or self._mask.size != (width, height):
+            self._mask = Texture.create(size=(width, height), colorfmt="luminance")
+            self._bind_mask.texture = self._mask
+        self._mask.blit_buffer(np.ascontiguousarray(mask).reshape(-1), colorfmt="luminance", bufferfmt="ubyte")
+
+    def _use_light(self, light: FlatField | None) -> None:
+        """The reciprocal of the gains, which fits 8 bits well, spread by the texture unit between the nodes."""
+        self._light_of = light
+        gains = np.ones((1, 1, 3)) if light is None else light.gains * np.asarray(light.white_balance)
+        levels = np.clip(np.round(255 / gains), 1, 255).astype(np.uint8)
+        nodes = cv2.cvtColor(levels, cv2.COLOR_RGB2RGBA)
+        rows, columns = nodes.shape[:2]
+        texture = Texture.create(size=(columns, rows), colorfmt="rgba")
+        texture.wrap = "clamp_to_edge"
+        texture.blit_buffer(nodes.reshape(-1), colorfmt="rgba", bufferfmt="ubyte")
+        self._bind_light.texture = texture
+        self._context["light_nodes"] = (float(columns), float(rows))
+
+    def _draw_lines(self) -> None:
+        shown, scale = self.shown, self._place[2]
+        analysis = None if shown is None or self.bare else shown.analysis
+        if self._lined is not None and self._lined[0] is analysis and self._lined[1] == scale:
+            return
+        self._lined = (analysis, scale)
+        self._lines.clear()
+        if analysis is None:
+            return
+        for kind, mesh in lines_by_class(analysis.measurements, _LINE_PX / scale).items():
+            colour = theme.UNCLASSED if kind is None else theme.CLASS_COLOURS[kind]
+            self._add_ribbons(self._lines, mesh, colour)
+
+    def _add_ribbons(
+        self, group: InstructionGroup, mesh: tuple[np.ndarray, np.ndarray], colour: theme.Colour
+    ) -> None:
+        vertices, indices = mesh
+        if len(indices):
+            group.add(Color(*colour))
+            group.add(Mesh(vertices=vertices, indices=indices, mode="triangles", texture=self._smooth))
+
+
+def _line_texture() -> Texture:
+    """Across a ribbon: clear, dark halo, coloured core, dark halo, clear. Multiplied by the colour of the line."""
+    across = np.abs(np.linspace(-1, 1, 32))
+    core = np.clip((0.50 - across) / 0.16, 0, 1)
+    alpha = np.clip((0.95 - across) / 0.30, 0, 1)
+    pixels = np.zeros((1, 32, 4), np.uint8)
+    pixels[0, :, :3] = np.round(255 * core)[:, None]
+    pixels[0, :, 3] = np.round(255 * np.maximum(alpha * 0.75, core))
+    texture = Texture.create(size=(32, 1), colorfmt="rgba")
+    texture.wrap = "clamp_to_edge"
+    texture.blit_buffer(pixels.reshape(-1), colorfmt="rgba", bufferfmt="ubyte")
+    return texture
