@@ -13,7 +13,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from calibration.errors import ScalpScopeError
 
 MAX_MEGAPIXELS = 50
-"""Larger pictures are refused before they are decoded: no trichoscope makes them, and they can fill a Jetson's memory."""
+"""Larger pictures are refused before they are decoded: no trichoscope makes them, and they can fill all memory."""
 
 MIN_SIDE_PX = 16
 """Smaller pictures are refused: nothing can be found or measured in them."""

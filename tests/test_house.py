@@ -51,7 +51,7 @@ def module_name(path: Path) -> str:
 
 
 def imported_names(source: str, package: str = "") -> Iterator[str]:
-    """Every module that `source` imports, wherever in it: at the top, in a function, relatively, or by a written-out name."""
+    """Every module that `source` imports: at the top, in a function, relatively, or by a written-out name."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -101,7 +101,12 @@ def test_the_device_never_imports_torch(floor: str) -> None:
 
 
 def test_only_the_screens_import_kivy() -> None:
-    users = {path.relative_to(ROOT).parts[:2] for floor in FLOORS for path in source_files(floor) if "kivy" in imports_of(path)}
+    users = {
+        path.relative_to(ROOT).parts[:2]
+        for floor in FLOORS
+        for path in source_files(floor)
+        if "kivy" in imports_of(path)
+    }
     assert users == {("device_app", "screens")}
 
 
@@ -206,7 +211,9 @@ def test_every_command_starts_and_explains_itself(script: str, setup: configpars
         re.split(r"\s*=\s*", line) for line in setup["options.entry_points"]["console_scripts"].split("\n") if line
     )
     module, function = scripts[script].split(":")
-    program = f"import sys; sys.argv = [{script!r}, '--help']; from {module} import {function} as main; sys.exit(main())"
+    program = (
+        f"import sys; sys.argv = [{script!r}, '--help']; from {module} import {function} as main; sys.exit(main())"
+    )
     result = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     assert "usage" in result.stdout.lower() and script in result.stdout
@@ -227,7 +234,9 @@ def pins_for(machine: dict[str, str]) -> dict[str, Version]:
 
 
 @pytest.mark.parametrize("machine", MACHINES, ids=lambda each: f"{each['python_version']}-{each['platform_machine']}")
-def test_every_requirement_is_pinned_on_every_machine(machine: dict[str, str], setup: configparser.ConfigParser) -> None:
+def test_every_requirement_is_pinned_on_every_machine(
+    machine: dict[str, str], setup: configparser.ConfigParser
+) -> None:
     pins = pins_for(machine)
     for extra in [None, *setup["options.extras_require"]]:
         for requirement in requirements_of(setup, extra):

@@ -1,4 +1,4 @@
-"""The results of measuring: a hair, and what a picture's hairs add up to. Frozen, picklable, no behaviour beyond units."""
+"""The results of measuring: a hair, and what a picture's hairs add up to. Frozen, picklable, no behaviour."""
 
 from __future__ import annotations
 

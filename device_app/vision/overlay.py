@@ -50,10 +50,9 @@ def draw_overlay(image: np.ndarray, mask: np.ndarray, measurements: Measurements
         kind = class_of(hair, measurements.scale_um_per_px, measurements.classes)
         colour = UNCLASSED_RGB if kind is None else CLASS_COLOURS_RGB[kind]
         _draw_line(picture, hair, colour, unit)
-    if min(picture.shape[:2]) >= 200:
-        if measurements.scale_um_per_px is not None:
-            _draw_scale_bar(picture, measurements.scale_um_per_px, unit)
-            _draw_legend(picture, measurements, unit)
+    if min(picture.shape[:2]) >= 200 and measurements.scale_um_per_px is not None:
+        _draw_scale_bar(picture, measurements.scale_um_per_px, unit)
+        _draw_legend(picture, measurements, unit)
     return picture
 
 
@@ -88,7 +87,9 @@ def _draw_scale_bar(picture: np.ndarray, scale: float, unit: float) -> None:
     left, bottom = round(12 * unit), height - round(14 * unit)
     right = left + round(length / scale)
     for colour, grow in (((20, 20, 20), max(1, round(unit))), ((255, 255, 255), 0)):
-        cv2.rectangle(picture, (left - grow, bottom - round(4 * unit) - grow), (right + grow, bottom + grow), colour, -1)
+        cv2.rectangle(
+            picture, (left - grow, bottom - round(4 * unit) - grow), (right + grow, bottom + grow), colour, -1
+        )
     # OpenCV's letters have no micro sign.
     _text(picture, f"{length} um" if length < 1000 else f"{length // 1000} mm", (left, bottom - round(9 * unit)), unit)
 

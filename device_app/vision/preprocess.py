@@ -28,6 +28,8 @@ def to_network_input(image: np.ndarray, model: ModelEntry) -> np.ndarray:
     for place, channel in enumerate(channels):
         scale = 1.0 / (255.0 * model.std[place])
         # One pass per plane: bytes in, normalised floats out, nothing in between.
-        table = (np.arange(256, dtype=np.float32) * np.float32(scale)) - np.float32(model.mean[place] / model.std[place])
+        table = (np.arange(256, dtype=np.float32) * np.float32(scale)) - np.float32(
+            model.mean[place] / model.std[place]
+        )
         cv2.LUT(cv2.extractChannel(image, channel), table, dst=tensor[0, place])
     return tensor
