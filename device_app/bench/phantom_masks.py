@@ -30,7 +30,7 @@ def degraded_probability(phantom: Phantom, seed: int) -> np.ndarray:
     scale = np.array([width / phantom.mask.shape[1], height / phantom.mask.shape[0]])
     for hair_truth in phantom.hairs:
         if rng.random() < 0.33:
-            at = hair_truth.centre_line[rng.integers(len(hair_truth.centre_line))] * scale
+            at = hair_truth.centre_line[int(rng.uniform(0.15, 0.85) * len(hair_truth.centre_line))] * scale
             radius = hair_truth.diameter_px / 2 * scale.mean()
             # Either a hole in the middle, or a gap across the whole shaft about half as long as the hair is thick.
             size = 0.5 * radius if rng.random() < 0.5 else max(0.6 * radius, 1.5)
@@ -42,7 +42,7 @@ def degraded_probability(phantom: Phantom, seed: int) -> np.ndarray:
     for _ in range(rng.integers(2, 6)):
         centre = (int(rng.integers(width)), int(rng.integers(height)))
         cv2.circle(distance, centre, int(rng.integers(1, 3)), 2.0, cv2.FILLED)
-    return (1 / (1 + np.exp(-1.5 * distance))).astype(np.float32)
+    return (1 / (1 + np.exp(-1.5 * np.clip(distance, -20, 20)))).astype(np.float32)
 
 
 def _cut_across(distance: np.ndarray, line: np.ndarray, at: np.ndarray, radius: float, length: float) -> None:
@@ -51,5 +51,5 @@ def _cut_across(distance: np.ndarray, line: np.ndarray, at: np.ndarray, radius: 
     along = line[nearest + 1] - line[nearest - 1]
     along /= max(float(np.linalg.norm(along)), 1e-6)
     across = np.array([-along[1], along[0]]) * (radius + 2)
-    first, second = (tuple(int(round(v)) for v in at + sign * across) for sign in (-1, 1))
+    first, second = (tuple(round(v) for v in (at + sign * across).tolist()) for sign in (-1, 1))
     cv2.line(distance, first, second, -3.0, max(1, round(length)))

@@ -219,6 +219,11 @@ def _fair(
         distance, nearest = tree.query(hair.centre_line)
         touch = (hair.widths_px + other.widths_px[nearest]) / 2
         gap = distance - touch
+        # No end may lie so near another hair that the two could be one with a gap in it.
+        room = 1.6 * touch.max() + 4
+        to_its_ends = np.linalg.norm(hair.centre_line[:, None] - other.centre_line[[0, -1]], axis=2).min()
+        if min(distance[0], distance[-1], to_its_ends) < room:
+            return False
         close = gap < 3
         if not close.any():
             continue
@@ -231,18 +236,16 @@ def _fair(
         if length > 2.5 * (touch[where].max() * 2) + 6 or distance.min() > 3:
             return False  # runs along it, or only grazes it
         clearance = 1.5 * touch[where].max() / 3 + 2  # in points, one every 3 px
-        # Nor may an end lie so near that two hairs could be one with a gap in it.
-        if distance[0] < 1.6 * touch[0] + 4 or distance[-1] < 1.6 * touch[-1] + 4:
-            return False
         if where[0] < clearance or where[-1] > len(hair.centre_line) - 1 - clearance:
             return False  # ends on it
         on_other = nearest[where]
         if on_other.min() < clearance or on_other.max() > len(other.centre_line) - 1 - clearance:
             return False
         meeting = hair.centre_line[where]
-        if np.any((meeting < touch.max()) | (meeting > np.array([width, height]) - touch.max())):
-            if np.any((meeting > -touch.max()) & (meeting < np.array([width, height]) + touch.max())):
-                return False  # crosses on the border, where nobody could tell the two apart
+        on_border = (meeting < touch.max()) | (meeting > np.array([width, height]) - touch.max())
+        visible = (meeting > -touch.max()) & (meeting < np.array([width, height]) + touch.max())
+        if on_border.any() and visible.any():
+            return False  # crosses on the border, where nobody could tell the two apart
     return True
 
 

@@ -80,7 +80,7 @@ def skeleton_pieces(mask: np.ndarray) -> Pieces:
     # The picture's border is no edge of a hair: replicate it, so that a cut hair's skeleton runs out of the picture.
     pad = 8
     small = cv2.copyMakeBorder(small, pad, pad, pad, pad, cv2.BORDER_REPLICATE)
-    distance = cv2.distanceTransform(small, cv2.DIST_L2, 5)
+    distance = _fill_holes_in_shafts(small, cv2.distanceTransform(small, cv2.DIST_L2, 5))
     keep = 2
     inner = slice(pad - keep, keep - pad)
     small, distance = np.ascontiguousarray(small[inner, inner]), distance[inner, inner]
@@ -109,6 +109,26 @@ def skeleton_pieces(mask: np.ndarray) -> Pieces:
         node_centre=(node_centre[1:] - keep).astype(np.float32),
         node_radius=node_radius[1:],
     )
+
+
+def _fill_holes_in_shafts(mask: np.ndarray, distance: np.ndarray) -> np.ndarray:
+    """Fill, in place, the holes that are narrower than the hair round them: gloss, not skin. Returns the new distance."""
+    contours, parents = cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    holes = []
+    for contour, parent in zip(contours, parents[0, :, 3].tolist() if contours else ()):
+        if parent < 0:
+            continue
+        # Of a disc its radius, of a slit its width.
+        narrowness = 2 * cv2.contourArea(contour) / len(contour)
+        left, top, width, height = cv2.boundingRect(contour)
+        rim = int(narrowness) + 2
+        around = distance[max(top - rim, 0) : top + height + rim, max(left - rim, 0) : left + width + rim]
+        if narrowness <= 1.1 * float(around.max()):
+            holes.append(contour)
+    if not holes:
+        return distance
+    cv2.drawContours(mask, holes, -1, 255, cv2.FILLED)
+    return cv2.distanceTransform(mask, cv2.DIST_L2, 5)
 
 
 def to_native(points: np.ndarray, factor: int) -> np.ndarray:

@@ -306,12 +306,20 @@ def _chains(alive: np.ndarray, partner: np.ndarray) -> list[list[int]]:
     return chains
 
 
+def _is_scrap(end: int, ends: _Ends, pieces: Pieces) -> bool:
+    """Whether a piece is what a knot left over: it leads from crossing to crossing, no further than they are wide."""
+    nodes = ends.node[[end, end ^ 1]]
+    return bool(np.all(nodes >= 0)) and float(ends.length[end]) < 3 * float(pieces.node_radius[nodes].sum()) + 2
+
+
 def _strands(chains: list[list[int]], pieces: Pieces, ends: _Ends, mask: np.ndarray) -> list[Strand]:
     """Join every chain's pieces into one smooth line that reaches the mask's own ends; drop what is no hair."""
     index, count, width = [], [], []
     start, node, knot = pieces.start.tolist(), ends.node.tolist(), pieces.node_radius.tolist()
     piece_width, piece_length = ends.width.tolist(), ends.length.tolist()
     for chain in chains:
+        if len(chain) == 1 and _is_scrap(chain[0], ends, pieces):
+            continue
         points: list[int] = []
         for place, end in enumerate(chain):
             low, high = start[end // 2], start[end // 2 + 1]
@@ -319,7 +327,7 @@ def _strands(chains: list[list[int]], pieces: Pieces, ends: _Ends, mask: np.ndar
             # these stretches out and go straight.
             cut = []
             for side, outer in ((end, place == 0), (end ^ 1, place == len(chain) - 1)):
-                cut.append(int(knot[node[side]]) if node[side] >= 0 and not outer else int(0.6 * piece_width[end]))
+                cut.append(int(knot[node[side]]) if node[side] >= 0 and not outer else int(0.8 * piece_width[end]))
             if high - low <= sum(cut) + 3:
                 cut = [min((high - low) // 3, size) for size in cut]
             run = range(low + cut[0], high - cut[1]) if end % 2 == 0 else range(high - 1 - cut[0], low + cut[1] - 1, -1)
