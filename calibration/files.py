@@ -38,7 +38,7 @@ def write_bytes_atomically(path: Path, data: bytes) -> None:
             raise
         _flush_folder(path.parent)
     except OSError as error:
-        raise _explain(error, path) from error
+        raise explain_write_error(error, path) from error
 
 
 def write_text_atomically(path: Path, text: str) -> None:
@@ -60,7 +60,7 @@ def make_folder(path: Path) -> Path:
             f"'{path}' is a file, but a folder is needed there.", "Name another folder, or move that file away."
         ) from error
     except OSError as error:
-        raise _explain(error, path) from error
+        raise explain_write_error(error, path) from error
     return path
 
 
@@ -78,7 +78,8 @@ def _flush_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _explain(error: OSError, path: Path) -> ScalpScopeError:
+def explain_write_error(error: OSError, path: Path) -> ScalpScopeError:
+    """What a failed write is called, and what to do about it, from the error of the system."""
     if error.errno in _FULL:
         return ScalpScopeError(
             f"'{path}' could not be saved: the disk is full.",

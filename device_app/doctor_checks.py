@@ -81,27 +81,28 @@ def check_disk(settings: DeviceSettings) -> Sequence[Finding]:
 
 def check_display(settings: DeviceSettings) -> Sequence[Finding]:
     """Whether there is a screen that somebody can see, and an OpenGL that opens a window on it."""
+    display = find_display()
+    return [display] if display.state is State.FAIL else [display, _opengl()]
+
+
+def find_display() -> Finding:
+    """Where a window would appear. A `FAIL` means nowhere: SDL then draws one that nobody sees, without a word."""
     driver = os.environ.get("SDL_VIDEODRIVER", "")
     shown = {name: os.environ[name] for name in ("WAYLAND_DISPLAY", "DISPLAY") if os.environ.get(name)}
     if driver in ("offscreen", "dummy"):
-        display = Finding(
-            "display", State.WARN, f"SDL_VIDEODRIVER={driver}: the window is drawn, nobody sees it", "Unset it."
-        )
-    elif shown:
-        display = Finding("display", State.OK, ", ".join(f"{name}={value}" for name, value in shown.items()))
-    elif any(Path("/dev/dri").glob("card*")):
-        display = Finding("display", State.OK, "no desktop; the window is drawn straight to the screen (/dev/dri)")
-    else:
-        return [
-            Finding(
-                "display",
-                State.FAIL,
-                "neither DISPLAY nor WAYLAND_DISPLAY is set and there is no /dev/dri",
-                "Start from a desktop session; over ssh set DISPLAY=:0; on a machine without a screen "
-                "use scalpscope run --headless, or xvfb-run.",
-            )
-        ]
-    return [display, _opengl()]
+        found = f"SDL_VIDEODRIVER={driver}: the window is drawn, nobody sees it"
+        return Finding("display", State.WARN, found, "Unset SDL_VIDEODRIVER.")
+    if shown:
+        return Finding("display", State.OK, ", ".join(f"{name}={value}" for name, value in shown.items()))
+    if any(Path("/dev/dri").glob("card*")):
+        return Finding("display", State.OK, "no desktop; the window is drawn straight to the screen (/dev/dri)")
+    return Finding(
+        "display",
+        State.FAIL,
+        "no display: neither DISPLAY nor WAYLAND_DISPLAY is set and there is no /dev/dri",
+        "Start from a desktop session; over ssh set DISPLAY=:0; on a machine without a screen "
+        "use scalpscope run --headless, or xvfb-run.",
+    )
 
 
 def _opengl() -> Finding:

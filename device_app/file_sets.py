@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 
 from calibration.errors import ScalpScopeError
+from calibration.files import explain_write_error, make_folder
 
 _log = logging.getLogger(__name__)
 _PREFIX, _SUFFIX = ".scalpscope-", ".partial"
@@ -35,11 +36,12 @@ def write_file_set(folder: Path, files: Mapping[str, bytes]) -> None:
 
     Raises:
         CannotWrite: the folder cannot be made or written, or the disk is full; nothing of this set is left behind.
+        ScalpScopeError: a name is too long; nothing is left behind either.
     """
     partial = folder / f"{_PREFIX}{os.getpid()}-{secrets.token_hex(4)}{_SUFFIX}"
     placed: list[Path] = []
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         partial.mkdir()
         for name, content in files.items():
             _write_flushed(partial / name, content)
@@ -49,10 +51,13 @@ def write_file_set(folder: Path, files: Mapping[str, bytes]) -> None:
             (partial / name).replace(folder / name)
             placed.append(folder / name)
         _flush_folder(folder)
-    except OSError as error:
+    except (OSError, ScalpScopeError) as error:
         for path in placed:
             path.unlink(missing_ok=True)
-        raise CannotWrite(f"Cannot save into {folder}: {_reason(error)}.", _remedy(error)) from error
+        if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:  # this set's own fault, not the folder's
+            raise explain_write_error(error, folder / list(files)[-1]) from error
+        told = error if isinstance(error, ScalpScopeError) else explain_write_error(error, folder / list(files)[-1])
+        raise CannotWrite(told.what, told.remedy) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
@@ -83,19 +88,3 @@ def _flush_folder(folder: Path) -> None:
             raise
     finally:
         os.close(handle)
-
-
-def _reason(error: OSError) -> str:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return "the disk is full"
-    return (error.strerror or str(error)).lower()
-
-
-def _remedy(error: OSError) -> str:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return "Free some space, or choose a folder on another disk."
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return "Choose a folder that you may write to."
-    if error.errno in (errno.ENOTDIR, errno.EEXIST):
-        return "A file stands where the folder should be: choose another folder, or move that file."
-    return "Choose another folder."

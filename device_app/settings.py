@@ -8,6 +8,15 @@ Everything has a default, an unknown key is an error, and the command line wins 
     records = "/home/clinic/ScalpScope"
     window = "1280x800"
     fullscreen = true
+
+    [camera]                             # all of it may be left out
+    width = 1280
+    height = 1024
+    exposure = 120                       # locks it; left out: automatic
+    white_balance_k = 5000               # locks it; left out: automatic
+
+A device that is to wait for its camera says ``source = "camera"``: without a source the demo scalp is shown where no
+camera is found at the start.
 """
 
 from __future__ import annotations
@@ -18,7 +27,7 @@ import re
 import sys
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -75,6 +84,33 @@ def check_scale(um_per_px: float) -> float:
     return um_per_px
 
 
+class CameraTable(BaseModel):
+    """The ``[camera]`` table: `device_app.camera.uvc.CameraSettings`, key by key. None leaves it to ScalpScope.
+
+    Attributes:
+        width, height: of the picture; None = the profile's, or 640 x 480 without one.
+        fps: pictures a second.
+        pixel_format: MJPG or YUYV.
+        exposure: locks it, in the camera's units.
+        white_balance_k: locks it, in kelvin.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+    width: int | None = Field(default=None, ge=160, le=16384)
+    height: int | None = Field(default=None, ge=120, le=16384)
+    fps: float = Field(default=30.0, gt=0, le=1000)
+    pixel_format: Literal["MJPG", "YUYV"] | None = None
+    exposure: float | None = None
+    white_balance_k: float | None = Field(default=None, ge=1000, le=20000)
+
+    @model_validator(mode="after")
+    def _both_sides(self) -> CameraTable:
+        if (self.width is None) != (self.height is None):
+            raise ValueError("width and height belong together; give both or none")
+        return self
+
+
 class DeviceSettings(BaseModel):
     """What a device is set to. Paths are absolute once loaded.
 
@@ -88,6 +124,7 @@ class DeviceSettings(BaseModel):
         records: folder that Save writes to.
         window: (width, height) in pixels.
         fullscreen: kiosk without a window frame.
+        camera: how a USB camera is set.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -101,6 +138,7 @@ class DeviceSettings(BaseModel):
     records: Path = Field(default_factory=lambda: Path.home() / "ScalpScope")
     window: tuple[int, int] = (1280, 800)
     fullscreen: bool = Field(default=False, strict=True)
+    camera: CameraTable = CameraTable()
 
     @field_validator("window", mode="before")
     @classmethod

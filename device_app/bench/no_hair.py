@@ -83,7 +83,10 @@ def command(
     results = []
 
     def look(kind: str, names: list[str], picture_of: Callable[[str], np.ndarray]) -> None:
-        pictures = ((name, picture_of(name)) for name in track(names, kind, console=console, transient=True, disable=not console.is_terminal))
+        pictures = (
+            (name, picture_of(name))
+            for name in track(names, kind, console=console, transient=True, disable=not console.is_terminal)
+        )
         results.append(look_at(kind, pictures, analyser, keep))
 
     seeds = [str(seed) for seed in range(first_seed, first_seed + count)]

@@ -209,7 +209,11 @@ def test_a_profile_gives_the_scale_and_its_uncertainty(
     assert "320 x 240" in line
     check_whole_sets(out, ["scalp-1"])
     record = record_of(out / "scalp-1.json")
-    assert (record["profile"], record["scale_um_per_px"], record["scale_uncertainty_um_per_px"]) == ("scope A", 4.0, 0.2)
+    assert (record["profile"], record["scale_um_per_px"], record["scale_uncertainty_um_per_px"]) == (
+        "scope A",
+        4.0,
+        0.2,
+    )
     exact = analyse_picture(read_image(hairy_pictures[0]), scale_um_per_px=4.0, bundle_path=tiny_bundle)
     width = record["intervals"]["mean_diameter_um"]["high"] - record["intervals"]["mean_diameter_um"]["low"]
     figure = exact.measurements.mean_diameter_um
@@ -418,6 +422,18 @@ def test_a_disk_that_fills_is_said_once_and_nothing_is_half_written(
         subprocess.run(["umount", str(disk)], check=True)
 
 
+def test_a_name_too_long_for_its_results_keeps_no_other_from_being_done(
+    tmp_path: Path, tiny_bundle: Path, hairy_pictures: list[Path], capfd: pytest.CaptureFixture[str]
+) -> None:
+    long = tmp_path / f"{'a' * 250}.png"
+    shutil.copy(hairy_pictures[0], long)
+    words = ["analyse", str(long), str(hairy_pictures[0]), "--out", str(tmp_path / "out")]
+    assert call([*words, "--bundle", str(tiny_bundle)]) == 1
+    (line,) = problems(capfd.readouterr().err)
+    assert "too long" in line
+    check_whole_sets(tmp_path / "out", ["scalp-1"])
+
+
 def test_an_output_folder_that_is_a_file_is_said(
     tmp_path: Path, tiny_bundle: Path, hairy_pictures: list[Path], capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -477,6 +493,6 @@ def test_interrupted_by_hand_the_summary_lists_what_is_done(
     assert process.returncode == 130
     assert "Traceback" not in err
     done = sorted(path.name.removesuffix(".json") for path in out.glob("*.json"))
-    assert set(row["image"].removesuffix(".png") for row in rows_of(out)) <= set(done)
+    assert {row["image"].removesuffix(".png") for row in rows_of(out)} <= set(done)
     assert len(rows_of(out)) >= len(done) - 1
     assert not list(out.glob(".*"))

@@ -32,6 +32,12 @@ def test_everything_can_be_set_and_paths_count_from_the_file(tmp_path: Path) -> 
             records = "/srv/records"
             window = "1920x1080"
             fullscreen = true
+
+            [camera]
+            width = 1280
+            height = 1024
+            exposure = 120
+            pixel_format = "YUYV"
             """,
         )
     )
@@ -42,6 +48,7 @@ def test_everything_can_be_set_and_paths_count_from_the_file(tmp_path: Path) -> 
     assert settings.records == Path("/srv/records")
     assert settings.window == (1920, 1080)
     assert settings.fullscreen
+    assert (settings.camera.width, settings.camera.height, settings.camera.exposure) == (1280, 1024, 120)
 
 
 @pytest.mark.parametrize("source", ["demo", "camera", "camera:2"])
@@ -69,6 +76,9 @@ def test_a_profile_that_is_no_file_beside_it_stays_a_name(tmp_path: Path) -> Non
         ('classes = "mine"', "classes"),
         ('precision = "int4"', "precision"),
         ('profile = "a"\num_per_px = 2.0', "profile and um_per_px"),
+        ("[camera]\nzoom = 2", "'camera.zoom' is not a setting"),
+        ("[camera]\nwidth = 1280", "width and height"),
+        ('[camera]\npixel_format = "H264"', "camera.pixel_format"),
     ],
 )
 def test_what_is_wrong_is_named(tmp_path: Path, text: str, said: str) -> None:

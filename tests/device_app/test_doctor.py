@@ -1,0 +1,107 @@
+"""`scalpscope doctor`: what it finds on this very machine, and what it says when something is missing."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from device_app.cli import call
+from device_app.doctor import Finding, State, can_run, examine
+from device_app.doctor_checks import check_bundle, check_disk, check_onnxruntime, check_profile
+from device_app.settings import DeviceSettings
+from tests.support.command import environment, scalpscope
+
+
+def by_name(out: str) -> dict[str, dict[str, str]]:
+    return {finding["name"]: finding for finding in json.loads(out)["findings"]}
+
+
+def test_without_a_screen_the_app_cannot_run_and_the_way_out_is_said(tiny_bundle: Path) -> None:
+    if list(Path("/dev/dri").glob("card*")):
+        pytest.skip("this machine has a graphics card, so a window needs no desktop")
+    env = environment(DISPLAY=None, WAYLAND_DISPLAY=None, SDL_VIDEODRIVER=None)
+    run = scalpscope("doctor", "--json", "--bundle", tiny_bundle, env=env)
+    assert run.returncode == 1, run.stderr
+    display = by_name(run.stdout)["display"]
+    assert display["state"] == "fail"
+    assert "--headless" in display["remedy"]
+    assert json.loads(run.stdout)["can_run"] is False
+
+
+def test_every_part_of_the_machine_is_looked_at(tiny_bundle: Path) -> None:
+    run = scalpscope("doctor", "--json", "--bundle", tiny_bundle, env=environment(SDL_VIDEODRIVER="offscreen"))
+    findings = by_name(run.stdout)
+    assert {"python", "system", "memory", "records", "display", "opengl", "onnxruntime", "telemetry"} <= set(findings)
+    assert {"bundle", "engine", "scale"} <= set(findings)
+    assert any(name.startswith("camera") for name in findings)
+    assert not [finding for finding in findings.values() if "could not be checked" in finding["found"]]
+    assert all(finding["remedy"] for finding in findings.values() if finding["state"] != "ok")
+    assert findings["telemetry"]["state"] == "ok"
+    assert "goldens reproduced" in findings["engine"]["found"]
+    assert "demonstration" in findings["bundle"]["found"]
+    assert run.returncode == (1 if any(finding["state"] == "fail" for finding in findings.values()) else 0)
+
+
+def test_the_table_shows_findings_and_remedies(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert call(["doctor", "--bundle", str(tmp_path / "none")]) == 1
+    out = capfd.readouterr().out
+    assert "onnxruntime" in out
+    assert "FAIL" in out
+    assert "-> Give the folder" in out
+    assert "cannot run here" in out
+
+
+def test_a_damaged_bundle_is_a_failure(tmp_path: Path, tiny_bundle: Path) -> None:
+    copy = tmp_path / "bundle"
+    shutil.copytree(tiny_bundle, copy)
+    network = next(copy.rglob("*.onnx"))
+    network.write_bytes(network.read_bytes()[:-1] + b"?")
+    (finding,) = check_bundle(DeviceSettings(bundle=copy))
+    assert finding.state is State.FAIL
+    assert network.name in finding.found
+    assert finding.remedy
+    assert not can_run([finding])
+
+
+def test_an_engine_that_was_asked_for_and_is_not_there_is_a_failure(tiny_bundle: Path) -> None:
+    findings = check_bundle(DeviceSettings(bundle=tiny_bundle, precision="int8_u8s8"))
+    assert [finding.state for finding in findings if finding.name == "engine"] == [State.FAIL]
+
+
+def test_telemetry_that_somebody_switched_on_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ORT_DISABLE_TELEMETRY", "0")
+    states = {finding.name: finding.state for finding in check_onnxruntime(DeviceSettings())}
+    assert states["telemetry"] is State.WARN
+
+
+def test_a_profile_that_is_missing_is_told(tmp_path: Path) -> None:
+    (finding,) = check_profile(DeviceSettings(profile=str(tmp_path / "gone.json")))
+    assert finding.state is State.FAIL
+    (finding,) = check_profile(DeviceSettings(um_per_px=2.5))
+    assert finding.state is State.OK
+
+
+def test_the_disk_of_the_records_is_the_one_measured(tmp_path: Path) -> None:
+    (finding,) = check_disk(DeviceSettings(records=tmp_path / "not" / "there" / "yet"))
+    assert "GiB free" in finding.found
+    assert not (tmp_path / "not").exists()  # the doctor changes nothing
+    if os.geteuid() != 0:
+        tmp_path.chmod(0o500)
+        (finding,) = check_disk(DeviceSettings(records=tmp_path / "records"))
+        tmp_path.chmod(0o700)
+        assert finding.state is State.WARN
+
+
+def test_warnings_do_not_keep_the_app_from_running() -> None:
+    assert can_run([Finding("a", State.OK, ""), Finding("b", State.WARN, "")])
+    assert not can_run([Finding("a", State.OK, ""), Finding("b", State.FAIL, "")])
+
+
+def test_examining_never_raises(tmp_path: Path) -> None:
+    settings = DeviceSettings(bundle=tmp_path / "none", profile="none", records=Path("/proc/none"))
+    findings = examine(settings)
+    assert {"bundle", "scale", "records"} <= {finding.name for finding in findings}
