@@ -61,8 +61,10 @@ def train(
     Examples:
       scalpscope-train segmentation train --config default --data pictures/ --run runs/first
       scalpscope-train segmentation train --run runs/first --data pictures/ --resume
-      torchrun --nproc-per-node 4 -m training.cli segmentation train -c paper_full --data pictures/ --run runs/paper
+      torchrun --nproc-per-node 4 -m -- training.cli segmentation train -c paper_full --data pictures/ --run runs/paper
     """
+    from accelerate import PartialState
+
     from training.segmentation.checkpoint import CHECKPOINT, load_state
     from training.segmentation.recipe import load_recipe, recipe_from_dict
     from training.segmentation.train import train as train_network
@@ -84,6 +86,8 @@ def train(
             {**recipe.model_dump(), "training": {**recipe.training.model_dump(), **changes}}, config
         )
     result = train_network(recipe, data, run, resume=resume, minutes=minutes, cpu=cpu)
+    if not PartialState().is_main_process:
+        return
     ending = "finished" if result.finished else "stopped; --resume goes on"
     typer.echo(f"{result.step} steps done, {ending}. Best validation Dice {result.best_dice:.4f}. See {run}.")
 
