@@ -6,7 +6,7 @@ import importlib
 
 import typer
 
-_BENCHES = {
+BENCHES = {
     "phantoms": "Diameter, count and density on phantoms with known truth.",
     "no-hair": "How often hair is found in pictures that have none.",
     "precision": "int8 against FP32: masks, diameters and speed.",
@@ -14,6 +14,7 @@ _BENCHES = {
     "screen-rate": "Pictures a second on the screen while the network is slow.",
     "soak": "The live loop for long, with killed workers and dropped sources.",
 }
+"""Name on the command line (the module is called the same, with _) and what `scalpscope bench --help` says of it."""
 
 app = typer.Typer(
     help="Measure what docs/benchmarks.md states, on this machine.", no_args_is_help=True, rich_markup_mode=None
@@ -32,5 +33,5 @@ def _mount(name: str, summary: str) -> None:
     app.command(name, help=summary, context_settings=settings)(forward)
 
 
-for _name, _summary in _BENCHES.items():
+for _name, _summary in BENCHES.items():
     _mount(_name, _summary)

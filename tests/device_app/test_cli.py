@@ -11,6 +11,7 @@ import typer
 from calibration.errors import ScalpScopeError
 from device_app import __version__
 from device_app.cli import EXIT_INTERNAL, EXIT_USER, call
+from device_app.commands.bench import BENCHES
 from device_app.commands.options import PrecisionName
 from device_app.engines.engine import Precision
 from tests.support.command import ROOT, environment, scalpscope
@@ -96,3 +97,11 @@ def test_debug_and_verbose_may_stand_behind_the_command() -> None:
 
 def test_the_precisions_on_offer_are_those_there_are() -> None:
     assert [name.value for name in PrecisionName] == [precision.value for precision in Precision]
+
+
+@pytest.mark.parametrize("name", BENCHES)
+def test_every_bench_is_there_and_explains_itself(name: str, capfd: pytest.CaptureFixture[str]) -> None:
+    assert call(["bench", name, "--help"]) == 0
+    out = capfd.readouterr().out
+    assert f"scalpscope bench {name}" in out
+    assert len(out.splitlines()) > 8
