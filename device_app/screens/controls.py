@@ -32,10 +32,14 @@ class Chip(Label):
 
     ground = ColorProperty((0, 0, 0, 0))
 
-    def tell(self, notice: Notice, app: Any) -> None:
-        """Take a notice's words and the colours of its weight."""
+    def tell(self, notice: Notice, app: Any, most_px: float) -> None:
+        """Take a notice's words and the colours of its weight; wrapped where they are wider than `most_px`."""
         loud = notice.weight is Weight.WARNING
-        self.text = notice.title
+        self.font_size = app.body
+        self.text = f"{notice.title}: {notice.detail}" if notice.detail else notice.title
+        self.texture_update()
+        if self.texture_size[0] > most_px:
+            self.text_size = (most_px, None)
         self.ground = app.warning_colour if loud else app.shade_colour
         self.color = app.on_warning_colour if loud else app.text_colour
 
@@ -50,7 +54,9 @@ class Banner(BoxLayout):
 class Stepper(BoxLayout):
     """One of a few values, chosen by two large buttons; no keyboard."""
 
+    key = StringProperty("")
     caption = StringProperty("")
+    suffix = StringProperty("")
     shown = StringProperty("")
     index = NumericProperty(0)
 

@@ -9,6 +9,7 @@ from kivy.app import App
 from kivy.properties import BooleanProperty, NumericProperty, StringProperty
 from kivy.uix.screenmanager import Screen
 
+from calibration.optics.profile import Profile
 from device_app.live.health import Health
 from device_app.screens import theme
 from device_app.screens.choosing import Shown
@@ -100,6 +101,11 @@ class LiveScreen(Screen):
         key = "save_waits" if self.instrument.save_waits else ("saving" if started else "save_nothing")
         self._say_outcome(Notice(key, Weight.PLAIN, text(key)), 60.0 if started else _SAVED_SHOWN_S)
 
+    def say_profile(self, profile: Profile | None) -> None:
+        """Tell which calibration holds from now on."""
+        words = text("no_scale_now") if profile is None else text("using", name=profile.name)
+        self._say_outcome(Notice("using", Weight.PLAIN, words), _SAVED_SHOWN_S)
+
     def take_saves(self) -> None:
         """Tell how saves went."""
         for outcome in self.instrument.saves():
@@ -167,11 +173,12 @@ class LiveScreen(Screen):
         if banners:
             self.ids.banner.title, self.ids.banner.detail = banners[0].title, banners[0].detail
         app = App.get_running_app()
+        room = min(self.ids.area.width - 4 * app.unit, 60 * app.unit)
         self.ids.chips.clear_widgets()
         for notice in said:
             if notice.weight is not Weight.BANNER:
                 chip = Chip()
-                chip.tell(notice, app)
+                chip.tell(notice, app, room)
                 self.ids.chips.add_widget(chip)
 
     @property

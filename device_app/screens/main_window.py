@@ -53,7 +53,7 @@ class ScalpScopeApp(App):
 
     def __init__(self, instrument: Instrument, on_open: Callable[[ScalpScopeApp], None] | None = None) -> None:
         self.instrument = instrument
-        self._on_open = on_open
+        self._when_open = on_open
         super().__init__()
 
     def build(self) -> ScreenManager:
@@ -75,8 +75,9 @@ class ScalpScopeApp(App):
         """Start the clocks."""
         Clock.schedule_interval(self._tick, 0)
         Clock.schedule_interval(self._slow_tick, _SLOW_S)
-        if self._on_open is not None:
-            Clock.schedule_once(lambda _: self._on_open(self) if self._on_open else None, 0)
+        when_open = self._when_open
+        if when_open is not None:
+            Clock.schedule_once(lambda _: when_open(self), 0)
 
     def go_to(self, screen: str) -> None:
         """Show a screen by its name."""

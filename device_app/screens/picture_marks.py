@@ -71,7 +71,7 @@ class Inset(Widget):
             return
         if self._surface is None:
             self._surface = FrameSurface()
-            self.canvas.add(self._surface)
+            self.canvas.before.add(self._surface)
         self.opacity = 1.0
         height, width = shown.frame.image.shape[:2]
         self.height = self.width * height / width

@@ -119,7 +119,6 @@ TEXTS: dict[str, dict[str, str]] = {
         "white_found": "Light falls to {fall} % in the darkest part.",
         "white_needs_profile": "Calibrate the scale first: the light belongs to the same profile.",
         "profiles_help": "Calibrations kept on this device.",
-        "profiles_none": "None yet.",
         "no_profile_choice": "No scale",
         "profile_line": "{scale} µm/px   {width} × {height}",
         "name_scope": "Microscope",
@@ -129,10 +128,13 @@ TEXTS: dict[str, dict[str, str]] = {
         "replace": "Replace {name}?",
         "replace_yes": "Replace",
         "again": "Again",
-        "kept": "Kept as {name}",
+        "using": "Measuring with {name}",
         "no_picture_yet": "There is no picture to calibrate with.",
         "enter_number": "Enter a number.",
+        "enter": "Enter",
         "erase": "Erase",
+        "microscope": "Microscope {letter}",
+        "no_scale_now": "Measuring without a scale",
     },
 }
 
@@ -142,7 +144,8 @@ _language = "en"
 def choose_language(language: str) -> None:
     """Speak this language from now on. Raises `KeyError` for one that is not offered."""
     global _language
-    TEXTS[language]  # noqa: B018 - the check is the point
+    if language not in TEXTS:
+        raise KeyError(language)
     _language = language
 
 
