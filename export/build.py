@@ -18,7 +18,7 @@ from device_app.vision.preprocess import to_network_input
 from export.bundle_writer import NetworkFacts, preprocessing_of, write_bundle
 from export.frames import choose_frame_set, golden_pictures
 from export.graph import shapes_of
-from export.onnx import HairProbability, export_onnx, to_fp16, torch_difference
+from export.onnx import export_onnx, to_fp16
 from export.parity import measure_parity, quality_of, write_parity
 from export.quantise import Quantised, choose_and_quantise
 from training.segmentation.checkpoint import load_network
@@ -83,8 +83,7 @@ def build_bundle(settings: BuildSettings, advance: Callable[[str], None] = lambd
     )
     goldens = golden_pictures(width, height)
     advance("torch to ONNX")
-    fp32 = export_onnx(network, width, height)
-    difference = torch_difference(HairProbability(network).eval(), fp32, width, height)
+    fp32, difference = export_onnx(network, width, height)
     with tempfile.TemporaryDirectory(prefix="scalpscope-export-") as folder:
         scratch = Path(folder)
 

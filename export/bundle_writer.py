@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from pydantic import ValidationError
 
 from calibration.errors import ScalpScopeError
 from device_app.bundle import (
@@ -27,20 +28,16 @@ from device_app.bundle import (
     sha256_of,
 )
 from device_app.engines.engine import Precision
+from device_app.engines.goldens import compare_with_goldens
 from device_app.engines.onnxruntime_engine import OnnxRuntimeEngine
 from device_app.vision.preprocess import to_network_input
 
 # Stored probabilities are multiples of this: small enough for any tolerance, coarse enough to compress.
 _GOLDEN_STEP = 1 / 1024
+_GOLDENS = "hair_goldens.npz"
 
-DEFAULT_TOLERANCES: dict[Precision, Tolerance] = {
-    Precision.FP32: Tolerance(max_mean_abs_diff=0.002, min_mask_dice=0.995),
-    Precision.FP16: Tolerance(max_mean_abs_diff=0.004, min_mask_dice=0.99),
-    # Another processor may round int8 sums otherwise (x86 without VNNI saturates), so int8 gets more room than it needs
-    # where it was exported.
-    Precision.INT8_U8S8: Tolerance(max_mean_abs_diff=0.02, min_mask_dice=0.94),
-    Precision.INT8_SYMMETRIC: Tolerance(max_mean_abs_diff=0.02, min_mask_dice=0.94),
-}
+# A network further than this from its FP32 on the goldens is not worth shipping.
+_LEAST_DICE = 0.9
 
 
 @dataclass(frozen=True)
@@ -67,10 +64,12 @@ def write_bundle(
     facts: NetworkFacts,
     files: Mapping[Precision, Path],
     golden_images: Sequence[np.ndarray],
-    tolerances: Mapping[Precision, Tolerance] = DEFAULT_TOLERANCES,
     overwrite: bool = False,
 ) -> Bundle:
     """Write a bundle with one hair network and load it back. The folder appears whole or not at all.
+
+    Every precision is run on the goldens here; what it differs by, with room for another processor's rounding, becomes
+    its tolerance. Any machine on which it differs by more refuses it.
 
     Args:
         out: the folder to make.
@@ -78,11 +77,11 @@ def write_bundle(
         facts: what the manifest says of the network.
         files: ONNX file by precision; FP32 among them, it makes the goldens.
         golden_images: (H, W, 3) uint8 RGB, all of one size, at least one.
-        tolerances: how far each precision may lie from the goldens.
         overwrite: replace a folder that is there.
 
     Raises:
-        ScalpScopeError: the folder is there, FP32 is missing, or what was written is no valid bundle.
+        ScalpScopeError: the folder is there, FP32 is missing, a network differs too much from FP32, or what was written
+            is no valid bundle.
     """
     if out.exists() and not overwrite:
         raise ScalpScopeError(f"{out} is already there.", "Give another folder, or --overwrite.")
@@ -97,10 +96,12 @@ def write_bundle(
             target = f"hair_{precision.value}.onnx"
             shutil.copyfile(source, scratch / target)
             entries[precision] = BundleFile(path=target, sha256=sha256_of(scratch / target))
-        manifest = _manifest(name, version, facts, entries, tolerances)
-        goldens = scratch / manifest.models[0].goldens.path
-        _write_goldens(goldens, scratch / entries[Precision.FP32].path, manifest.models[0], golden_images)
-        manifest = _manifest(name, version, facts, entries, tolerances, goldens_sha256=sha256_of(goldens))
+        entry = _entry(facts, entries)
+        goldens = scratch / entry.goldens.path
+        _write_goldens(goldens, scratch / entries[Precision.FP32].path, entry, golden_images)
+        tolerances = {precision: _measure_tolerance(scratch, entry, precision) for precision in entries}
+        proof = Goldens(path=entry.goldens.path, sha256=sha256_of(goldens), tolerance=tolerances)
+        manifest = _manifest(name, version, _entry(facts, entries, proof))
         (scratch / MANIFEST_NAME).write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
         load_bundle(scratch)
         if out.exists():
@@ -117,19 +118,15 @@ def write_bundle(
 
 def preprocessing_of(facts: NetworkFacts) -> ModelEntry:
     """An entry that says how pictures become inputs, before there is a bundle. Its file does not exist."""
-    nowhere = BundleFile(path="none.onnx", sha256="0" * 64)
-    return _manifest("draft", "0", facts, {Precision.FP32: nowhere}, DEFAULT_TOLERANCES).models[0]
+    return _entry(facts, {Precision.FP32: BundleFile(path="none.onnx", sha256="0" * 64)})
 
 
-def _manifest(
-    name: str,
-    version: str,
-    facts: NetworkFacts,
-    entries: Mapping[Precision, BundleFile],
-    tolerances: Mapping[Precision, Tolerance],
-    goldens_sha256: str = "0" * 64,
-) -> Manifest:
-    model = ModelEntry(
+def _entry(facts: NetworkFacts, files: Mapping[Precision, BundleFile], goldens: Goldens | None = None) -> ModelEntry:
+    """The manifest's entry. Without goldens, with the widest tolerances there are: enough to run the network."""
+    if goldens is None:
+        anything = Tolerance(max_mean_abs_diff=1, min_mask_dice=0)
+        goldens = Goldens(path=_GOLDENS, sha256="0" * 64, tolerance=dict.fromkeys(files, anything))
+    return ModelEntry(
         task=Task.HAIR,
         input_name=facts.input_name,
         input_shape=facts.input_shape,
@@ -139,20 +136,40 @@ def _manifest(
         std=facts.std,
         labels=("hair",),
         threshold=facts.threshold,
-        files=dict(entries),
-        goldens=Goldens(
-            path="hair_goldens.npz",
-            sha256=goldens_sha256,
-            tolerance={precision: tolerances[precision] for precision in entries},
-        ),
+        files=dict(files),
+        goldens=goldens,
         trained_on=facts.trained_on,
         licence=facts.licence,
         credit=facts.credit,
         quality=dict(facts.quality),
         demonstration_only=facts.demonstration_only,
     )
+
+
+def _manifest(name: str, version: str, model: ModelEntry) -> Manifest:
     created = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
-    return Manifest(schema_version=SCHEMA_VERSION, name=name, version=version, created=created, models=(model,))
+    try:
+        return Manifest(schema_version=SCHEMA_VERSION, name=name, version=version, created=created, models=(model,))
+    except ValidationError as error:
+        raise ScalpScopeError(
+            f"'{name}' and '{version}' are no name and version for a bundle.", "Use letters, digits, '.', '_' and '-'."
+        ) from error
+
+
+def _measure_tolerance(folder: Path, entry: ModelEntry, precision: Precision) -> Tolerance:
+    engine = OnnxRuntimeEngine(folder / entry.files[precision].path, entry, precision)
+    found = compare_with_goldens(engine, folder, entry)
+    engine.close()
+    if found.mask_dice < _LEAST_DICE:
+        raise ScalpScopeError(
+            f"The {precision.value} network is too far from FP32: mask Dice {found.mask_dice:.3f} on the golden "
+            f"pictures, at least {_LEAST_DICE} is wanted.",
+            "Calibrate on more and other frames, or train the network further.",
+        )
+    return Tolerance(
+        max_mean_abs_diff=min(1.0, round(1.5 * found.mean_abs_diff + 0.002, 5)),
+        min_mask_dice=max(0.0, round(found.mask_dice - 0.5 * (1 - found.mask_dice) - 0.01, 5)),
+    )
 
 
 def _write_goldens(path: Path, fp32: Path, model: ModelEntry, images: Sequence[np.ndarray]) -> None:

@@ -34,12 +34,15 @@ class HairProbability(nn.Module):
         return torch.sigmoid(self.network(image)[0])
 
 
-def export_onnx(network: U2Net, width: int, height: int) -> ModelProto:
+def export_onnx(network: U2Net, width: int, height: int) -> tuple[ModelProto, float]:
     """Export in FP32 at one input size. A free batch size is not offered: it would bring the shape arithmetic back.
 
     Args:
         network: in evaluation mode.
         width, height: of the input, pixels.
+
+    Returns:
+        The network, and the largest difference of a probability between torch and ONNX Runtime.
 
     Raises:
         ScalpScopeError: what ONNX Runtime makes of the file differs from torch by more than `PARITY`.
@@ -70,7 +73,7 @@ def export_onnx(network: U2Net, width: int, height: int) -> ModelProto:
             f"The exported network differs from torch by {difference:.2g} (at most {PARITY:g} is right).",
             "Another onnx, onnxruntime or torch version may help; the tested ones stand in constraints.txt.",
         )
-    return model
+    return model, difference
 
 
 def torch_difference(network: nn.Module, model: ModelProto, width: int, height: int, pictures: int = 2) -> float:

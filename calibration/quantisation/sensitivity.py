@@ -73,9 +73,9 @@ def find_float_layers(
         report(f"{name} in float")
         alone[name] = measure(frozenset({name})).score
     chosen: list[str] = []
-    best = all_int8
+    best, least_gain = all_int8, max(min_gain * all_int8, 1e-9)
     for name in sorted(alone, key=alone.__getitem__):
-        gains_alone = all_int8 - alone[name] >= min_gain * all_int8
+        gains_alone = all_int8 - alone[name] >= least_gain
         if not gains_alone or sum(groups[other] for other in (*chosen, name)) > max_cost:
             continue
         if chosen:
@@ -83,7 +83,7 @@ def find_float_layers(
             score = measure(frozenset((*chosen, name))).score
         else:
             score = alone[name]
-        if best - score >= min_gain * all_int8:
+        if best - score >= least_gain:
             chosen.append(name)
             best = score
     return Sensitivity(all_int8, alone, tuple(chosen), best)

@@ -6,6 +6,7 @@ Whatever a compiler, a driver or a processor does to a network, no engine goes l
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -29,13 +30,18 @@ def mask_dice(first: np.ndarray, second: np.ndarray) -> float:
     return 1.0 if total == 0 else 2.0 * int(np.count_nonzero(first & second)) / total
 
 
-def compare_with_goldens(engine: Engine, bundle: Bundle, model: ModelEntry) -> GoldenCheck:
+def compare_with_goldens(engine: Engine, folder: Path, model: ModelEntry) -> GoldenCheck:
     """Run the golden pictures, preprocessed as any frame is, and compare with the stored FP32 outputs.
+
+    Args:
+        engine: to be checked.
+        folder: the bundle's.
+        model: the network's entry in its manifest.
 
     Raises:
         ScalpScopeError: the engine failed on one of them (wrong shape, NaN).
     """
-    images, wanted = read_goldens(bundle.path, model)
+    images, wanted = read_goldens(folder, model)
     differences, dices = [], []
     for image, target in zip(images, wanted, strict=True):
         output = engine.run({model.input_name: to_network_input(image, model)})[model.output_name][0]
@@ -50,7 +56,7 @@ def check_goldens(engine: Engine, bundle: Bundle, model: ModelEntry) -> GoldenCh
     Raises:
         ScalpScopeError: the engine differs, with the figures.
     """
-    found, allowed = compare_with_goldens(engine, bundle, model), model.goldens.tolerance[engine.precision]
+    found, allowed = compare_with_goldens(engine, bundle.path, model), model.goldens.tolerance[engine.precision]
     if found.mean_abs_diff > allowed.max_mean_abs_diff or found.mask_dice < allowed.min_mask_dice:
         raise ScalpScopeError(
             f"The {engine.precision.value} network of bundle '{bundle.name} {bundle.version}' computes something else "
