@@ -84,6 +84,24 @@ class Profile(BaseModel):
     flat_field: FlatFieldData | None = None
     white_balance: tuple[Gain, Gain, Gain] | None = None
 
+    @classmethod
+    def make(cls, **facts: Any) -> Profile:
+        """A profile from what a user typed and a scale that was found; the arguments are the attributes.
+
+        Raises:
+            ScalpScopeError: one of them is out of its range; says which.
+        """
+        try:
+            return cls(**facts)
+        except ValidationError as error:
+            field, reason = _first_fault(error)
+            if field == "name":
+                raise ScalpScopeError(
+                    f"'{facts.get('name')}' cannot be the name of a profile.",
+                    "Use 1 to 80 letters, digits, spaces and - _ . + and begin with a letter or digit.",
+                ) from error
+            raise ScalpScopeError(f"This profile is not possible: {field}: {reason}.", "Check the values.") from error
+
     @property
     def relative_uncertainty(self) -> float:
         """Uncertainty of the scale as a fraction of it (one standard deviation); the density's is twice that."""
@@ -168,17 +186,20 @@ class Profile(BaseModel):
             # From the text, not from ``content``: strict JSON rules let a time be a string and a tuple a list.
             return cls.model_validate_json(text)
         except ValidationError as error:
-            first = error.errors()[0]
-            place = ".".join(map(str, first["loc"])) or "the whole file"
-            raise ScalpScopeError(
-                f"The profile '{path}' is not valid: {place}: {first['msg']}.", _CALIBRATE_AGAIN
-            ) from error
+            place, reason = _first_fault(error)
+            raise ScalpScopeError(f"The profile '{path}' is not valid: {place}: {reason}.", _CALIBRATE_AGAIN) from error
 
     @model_validator(mode="after")
     def _uncertainty_is_below_the_scale(self) -> Profile:
         if not math.isfinite(self.scale_um_per_px) or self.scale_uncertainty_um_per_px >= self.scale_um_per_px:
             raise ValueError("scale_uncertainty_um_per_px must be smaller than scale_um_per_px")
         return self
+
+
+def _first_fault(error: ValidationError) -> tuple[str, str]:
+    """Which field is wrong, and why."""
+    first = error.errors()[0]
+    return ".".join(map(str, first["loc"])) or "the whole", first["msg"]
 
 
 def profiles_folder() -> Path:

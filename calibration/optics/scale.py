@@ -16,7 +16,7 @@ from calibration.optics.ruler_view import RulerView, tick_directions
 _log = logging.getLogger(__name__)
 
 MAX_DRIFT = 0.04
-"""Largest change of the tick spacing across the ruler, as a fraction, before the picture is refused as tilted or bent."""
+"""Largest change of the tick spacing across the ruler, as a fraction, before it is refused as tilted or bent."""
 
 _MAX_SIDE_PX = 2048
 _MIN_SUPPORT = 0.6  # part of the ticks that must be seen in a strip for it to belong to the ruler
@@ -25,10 +25,11 @@ _MAX_RESIDUAL = 0.05  # of the spacing
 _PRIOR_PX, _PRIOR_TICKS = 0.1, 3.0  # what a tick's error is taken for before any is seen; keeps four lucky ticks humble
 _FLOOR = 2e-4  # relative; what pixels and interpolation do to all ticks alike, and residuals cannot show
 _SURE = 12.0  # ticks seen, none missing: no other direction need be tried
+_UPRIGHT = 0.003  # ticks that lean less, sideways per length, are not smeared by the strips
 
 _SHOW_THE_RULER = (
-    f"Let the ruler's ticks fill the picture, at least {MIN_TICKS} of them and 6 pixels apart or more, sharp, evenly lit and "
-    "without glare; or mark two points on it instead."
+    f"Let the ruler's ticks fill the picture, at least {MIN_TICKS} of them and 6 pixels apart or more, sharp, evenly lit "
+    "and without glare; or mark two points on it instead."
 )
 
 
@@ -100,7 +101,7 @@ def typed_scale(scale_um_per_px: float, uncertainty_um_per_px: float | None = No
     """A scale that someone typed in; 2 % uncertainty where none is given.
 
     Raises:
-        ScalpScopeError: the scale lies outside 0.01 to 1000 µm per pixel, or the uncertainty is negative or not below it.
+        ScalpScopeError: the scale lies outside 0.01 to 1000 µm per pixel, or the uncertainty is not between 0 and it.
     """
     if not (math.isfinite(scale_um_per_px) and 0.01 <= scale_um_per_px <= 1000):
         raise ScalpScopeError(
@@ -196,19 +197,17 @@ class _Measured:
 
 def _measure(grey: np.ndarray, direction: float) -> _Measured | None:
     """The best ruler with ticks across ``direction`` (radians), the direction corrected until it fits the ticks."""
-    for _ in range(3):
+    for attempt in range(3):
         view = RulerView.turn(grey, direction)
         found = _best_comb(view)
-        if found is None:
-            return None
-        seen = _follow(view, *found)
+        seen = None if found is None else _follow(view, *found)
         if seen is None:
             return None
         lean = seen.lean()
+        if abs(lean) < _UPRIGHT or attempt == 2:
+            return _fit(view, seen, lean)
         direction -= math.atan(lean)
-        if abs(lean) < 0.003:
-            break
-    return _fit(view, seen, lean)
+    return None
 
 
 def _best_comb(view: RulerView) -> tuple[int, float, Comb] | None:
@@ -304,7 +303,7 @@ def _fit(view: RulerView, seen: _Seen, lean: float) -> _Measured | None:
 
 
 def _inliers(numbers: np.ndarray, u: np.ndarray) -> np.ndarray:
-    """Ticks within four robust standard deviations of the Theil-Sen line (which a quarter of wrong ticks does not move).
+    """Ticks within four robust standard deviations of the Theil-Sen line, which a quarter of wrong ticks cannot move.
 
     A straight line even where the lens bends the ruler: a bend spreads over all ticks and so widens the tolerance.
     """
