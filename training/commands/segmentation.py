@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -98,11 +99,14 @@ def pseudo(
     count: Annotated[int, typer.Option("--count", "-n", min=1, help="How many.")] = 16,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of the first image; the next ones count up.")] = 0,
     config: Annotated[str, typer.Option("--config", "-c", metavar="NAME|FILE", help="Whose images.")] = "default",
+    width: Annotated[int | None, typer.Option("--width", min=32, help="In pixels, instead of the recipe's.")] = None,
+    height: Annotated[int | None, typer.Option("--height", min=32, help="In pixels, instead of the recipe's.")] = None,
     data: Data = None,
 ) -> None:
     """Draw pseudo-images and their masks into a folder, to look at or to evaluate on.
 
-    Seeds below 1000000 are those of validation images: no run is trained on them.
+    A network looks at 640x480 pixels, so images of that size are what to evaluate it on. Seeds below 1000000 are those of
+    validation images: no run is trained on them.
     """
     import cv2
 
@@ -113,6 +117,7 @@ def pseudo(
 
     recipe = load_recipe(config)
     image_recipe = recipe.image_recipe()
+    image_recipe = replace(image_recipe, width=width or image_recipe.width, height=height or image_recipe.height)
     pool = load_backgrounds(data, None, recipe.data.procedural_share)
     for folder in (out / "images", out / "masks"):
         folder.mkdir(parents=True, exist_ok=True)

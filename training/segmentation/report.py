@@ -70,7 +70,9 @@ class Curves:
         if first_step and self._csv.is_file():
             with self._csv.open(newline="", encoding="utf-8") as file:
                 for row in csv.DictReader(file):
-                    values = {name: float(value) for name, value in row.items() if value}
+                    values = {
+                        name: int(value) if name == "step" else float(value) for name, value in row.items() if value
+                    }
                     if values.get("step", first_step + 1) <= first_step:
                         self.rows.append(values)
         with self._csv.open("w", newline="", encoding="utf-8") as file:
