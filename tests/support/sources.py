@@ -10,6 +10,7 @@ import numpy as np
 
 from device_app.camera.source import SourceEnded, SourceLost
 
+NOTHING = object()  # delivered as None
 SKIN, HAIR = (205, 160, 140), (40, 30, 30)
 
 
@@ -77,7 +78,7 @@ class BenchSource:
         for odd in (self.next_delivery, self.always_deliver):
             if odd is not None:
                 self.next_delivery = None
-                return odd if odd != "none" else None  # type: ignore[return-value,comparison-overlap]
+                return None if odd is NOTHING else odd  # type: ignore[return-value]
         return numbered_picture(self._count, *self.size)
 
     def close(self) -> None:
