@@ -16,7 +16,7 @@ _MAX_DIRECTIONS = 4
 
 @dataclass(frozen=True)
 class RulerView:
-    """Brightness across the ticks, strip by strip. ``u`` counts columns of the turned picture (across ticks), ``v`` rows.
+    """Brightness across the ticks, strip by strip. ``u`` counts the turned picture's columns, ``v`` its rows.
 
     Attributes:
         direction: of the u axis in the picture, radians from the x axis towards the y axis.

@@ -28,8 +28,8 @@ _SURE = 12.0  # ticks seen, none missing: no other direction need be tried
 _UPRIGHT = 0.003  # ticks that lean less, sideways per length, are not smeared by the strips
 
 _SHOW_THE_RULER = (
-    f"Let the ruler's ticks fill the picture, at least {MIN_TICKS} of them and 6 pixels apart or more, sharp, evenly lit "
-    "and without glare; or mark two points on it instead."
+    f"Let the ruler's ticks fill the picture, at least {MIN_TICKS} of them and 6 pixels apart or more, sharp, evenly "
+    "lit and without glare; or mark two points on it instead."
 )
 
 
