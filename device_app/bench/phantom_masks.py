@@ -14,7 +14,7 @@ NETWORK_SIZE = (640, 480)
 def degraded_probability(phantom: Phantom, seed: int) -> np.ndarray:
     """A hair probability (480, 640) float32 made from a phantom's true mask and then damaged.
 
-    All edges of a picture stand out or in together by up to 1.5 network pixels, single stretches by about 1 more;
+    All edges of a picture stand out or in together by up to 1 network pixel, single stretches by about as much again;
     every third hair or so has a hole or a gap, and a few specks lie on the skin.
     """
     rng = np.random.default_rng([seed, 480640])
@@ -25,8 +25,8 @@ def degraded_probability(phantom: Phantom, seed: int) -> np.ndarray:
     inside = cv2.distanceTransform(hair, cv2.DIST_L2, 5)
     outside = cv2.distanceTransform(cv2.bitwise_not(hair), cv2.DIST_L2, 5)
     distance = np.where(hair > 0, inside - 0.5, 0.5 - outside)
-    waviness = cv2.resize(rng.normal(0, 0.5, (height // 4, width // 4)).astype(np.float32), NETWORK_SIZE)
-    distance = distance + rng.uniform(-0.7, 1.2) + waviness
+    waviness = cv2.resize(rng.normal(0, 0.4, (height // 4, width // 4)).astype(np.float32), NETWORK_SIZE)
+    distance = distance + rng.uniform(-0.5, 1.0) + waviness
     scale = np.array([width / phantom.mask.shape[1], height / phantom.mask.shape[0]])
     for hair_truth in phantom.hairs:
         if rng.random() < 0.33:

@@ -69,7 +69,7 @@ def measure_hairs(
         raise ValueError(f"picture {image.shape[:2]} and mask {mask.shape} differ in size")
     if scale_um_per_px is not None and not (np.isfinite(scale_um_per_px) and scale_um_per_px > 0):
         raise ValueError(f"scale {scale_um_per_px!r} is not a positive number of micrometres per pixel")
-    strands = trace_hairs(mask)
+    strands = trace_hairs(mask, image)
     hairs = _hairs(strands, measure_widths(image, mask, strands))
     covered = float(np.count_nonzero(mask)) / mask.size
     return summarise(hairs, mask.shape, covered, scale_um_per_px, scale_uncertainty_um_per_px, classes)

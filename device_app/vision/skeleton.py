@@ -66,7 +66,7 @@ def shrink(mask: np.ndarray, factor: int) -> np.ndarray:
     padded = cv2.copyMakeBorder(mask, 0, -height % factor, 0, -width % factor, cv2.BORDER_REPLICATE)
     size = (padded.shape[1] // factor, padded.shape[0] // factor)
     small = cv2.resize(padded, size, interpolation=cv2.INTER_AREA)
-    return cv2.threshold(small, 120, 255, cv2.THRESH_BINARY)[1]
+    return cv2.threshold(small, 95, 255, cv2.THRESH_BINARY)[1]
 
 
 def skeleton_pieces(mask: np.ndarray) -> Pieces:

@@ -26,11 +26,20 @@ LEAST_LENGTH_SHARE = 0.025
 _STRAIGHT_LIMIT = np.deg2rad(38.0)
 """Most that a hair may turn across a crossing."""
 
+_BEND_LIMIT = np.deg2rad(60.0)
+"""Most that a hair may bend at once where nothing crosses it."""
+
 _SHALLOW_LIMIT = np.deg2rad(25.0)
 """The same where both hairs of a shallow crossing are seen on both sides."""
 
 _GAP_LIMIT = np.deg2rad(22.0)
 """Most that a hair may turn across a gap."""
+
+_OTHER_COLOUR = 70.0
+"""Hairs whose colours lie as many grey levels apart are not one."""
+
+_LONG_GAP_LIMIT = np.deg2rad(11.0)
+"""Most that it may turn across a gap many times as long as it is wide."""
 
 POINTS = 36
 """Points on every hair's centre line, whatever its length: the hairs of a picture are then one array."""
@@ -63,13 +72,15 @@ class _Ends:
     width: np.ndarray  # (2P,) width of the piece
     node: np.ndarray  # (2P,) -1 free
     length: np.ndarray  # (2P,) of the piece, pixels
+    colour: np.ndarray  # (2P, 3) of the piece near this end; all alike without a picture
 
 
-def trace_hairs(mask: np.ndarray) -> list[Strand]:
+def trace_hairs(mask: np.ndarray, image: np.ndarray | None = None) -> list[Strand]:
     """Trace every hair of a mask.
 
     Args:
         mask: (H, W) uint8, 0 or 255, any size from 1x1.
+        image: (H, W, 3) uint8 RGB, the picture: its colours help to tell which branch continues which.
 
     Returns:
         The strands, longest first.
@@ -81,10 +92,8 @@ def trace_hairs(mask: np.ndarray) -> list[Strand]:
         return []
     alive = _not_spurs(pieces)
     cluster = _clusters(pieces, alive)
-    ends = _ends_of(pieces)
-    partner = np.full(2 * len(pieces), -1)
-    _pair_at_crossings(pieces, ends, alive, cluster, partner)
-    _pair_over_gaps(pieces, ends, alive, partner, mask)
+    ends = _ends_of(pieces, image)
+    partner = _pair(pieces, ends, alive, cluster, mask)
     strands = _strands(_chains(alive, partner), pieces, ends, mask)
     return sorted(strands, key=lambda strand: -strand.length_px)
 
@@ -131,7 +140,7 @@ def _clusters(pieces: Pieces, alive: np.ndarray) -> np.ndarray:
     return cluster
 
 
-def _ends_of(pieces: Pieces) -> _Ends:
+def _ends_of(pieces: Pieces, image: np.ndarray | None) -> _Ends:
     """Where each piece ends, and which way it heads there, fitted well away from the knot."""
     count = np.diff(pieces.start)
     width = _piece_widths(pieces)
@@ -142,7 +151,9 @@ def _ends_of(pieces: Pieces) -> _Ends:
     reach = np.minimum(np.ceil(np.maximum(2.5 * np.repeat(width, 2), 8)), repeated - skip).astype(int)
     sign = np.tile([1, -1], len(count))
     edge = np.stack([pieces.start[:-1], pieces.start[1:] - 1], axis=1).reshape(-1)
-    totals = np.concatenate([np.zeros((1, 2)), np.cumsum(pieces.points, axis=0, dtype=np.float64)])
+    shown = np.zeros((len(pieces.points), 3)) if image is None else _colours_at(image, pieces)
+    totals = np.cumsum(np.concatenate([pieces.points, shown], axis=1), axis=0, dtype=np.float64)
+    totals = np.concatenate([np.zeros((1, 5)), totals])
 
     def mean_of(first: np.ndarray, size: np.ndarray) -> np.ndarray:
         """Mean of `size` points from the `first`-th point of the piece on, counted from its end."""
@@ -154,6 +165,8 @@ def _ends_of(pieces: Pieces) -> _Ends:
     half = np.maximum(reach // 2, 1)
     near = mean_of(skip, half)
     far = mean_of(skip + reach - half, half)
+    colour = (near[:, 2:] + far[:, 2:]) / 2
+    near, far = near[:, :2], far[:, :2]
     heading = near - far
     norm = np.linalg.norm(heading, axis=1, keepdims=True)
     return _Ends(
@@ -163,7 +176,14 @@ def _ends_of(pieces: Pieces) -> _Ends:
         width=np.repeat(width, 2),
         node=node,
         length=np.repeat(_piece_lengths(pieces), 2),
+        colour=colour,
     )
+
+
+def _colours_at(image: np.ndarray, pieces: Pieces) -> np.ndarray:
+    """(n, 3) the picture's colours at the pieces' points."""
+    column, row = np.round(to_native(pieces.points, pieces.factor)).astype(np.intp).T
+    return image[np.clip(row, 0, image.shape[0] - 1), np.clip(column, 0, image.shape[1] - 1)]
 
 
 def _turns(ends: _Ends, i: np.ndarray, j: np.ndarray) -> np.ndarray:
@@ -178,32 +198,82 @@ def _turns(ends: _Ends, i: np.ndarray, j: np.ndarray) -> np.ndarray:
     return np.maximum(angle(out, back), np.maximum(angle(out, across), angle(across, back)))
 
 
-def _pair_greedily(cost: np.ndarray, i: np.ndarray, j: np.ndarray, partner: np.ndarray) -> None:
-    """Join pairs from the cheapest on, each end once, in place."""
-    for pair in np.argsort(cost, kind="stable"):
-        a, b = i[pair], j[pair]
-        if partner[a] < 0 and partner[b] < 0:
-            partner[a], partner[b] = b, a
+def _pair(pieces: Pieces, ends: _Ends, alive: np.ndarray, cluster: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """(2P,): which end each end is joined to, -1 for none: at crossings and over gaps, the likeliest joints first.
 
-
-def _pair_at_crossings(
-    pieces: Pieces, ends: _Ends, alive: np.ndarray, cluster: np.ndarray, partner: np.ndarray
-) -> None:
-    """At every crossing join the branches that continue each other, bridges of shallow crossings first."""
+    Pieces that turn out to be the shared stretch of two hairs are taken out of `alive`, in place.
+    """
+    partner = np.full(len(ends.node), -1)
     at = np.where(ends.node >= 0, cluster[ends.node] if len(cluster) else -1, -1)
     at[~np.repeat(alive, 2)] = -1
     _bridge_shallow_crossings(pieces, ends, alive, at, partner)
-    busy = np.flatnonzero((at >= 0) & np.repeat(alive, 2) & (partner < 0))
+    open_ends = np.repeat(alive, 2) & (partner < 0)
+    joints = [_joints_at_crossings(ends, at, open_ends), _joints_over_gaps(pieces, ends, at, open_ends, mask)]
+    cost, i, j = (np.concatenate([joint[part] for joint in joints]) for part in range(3))
+    order = np.argsort(cost, kind="stable")
+    joined = partner.tolist()
+    for a, b in zip(i[order].tolist(), j[order].tolist()):
+        if joined[a] < 0 and joined[b] < 0:
+            joined[a], joined[b] = b, a
+    return np.array(joined)
+
+
+def _doubt(ends: _Ends, i: np.ndarray, j: np.ndarray) -> np.ndarray:
+    """What speaks against joining ends i and j besides the turn, as an angle: unlike widths and colours, and headings
+    that are unsteady because a piece is short."""
+    width_i, width_j = np.maximum(ends.width[i], 1), np.maximum(ends.width[j], 1)
+    steady = np.minimum(ends.length / np.maximum(4 * ends.width, 6), 1)
+    unlike = 0.3 * np.abs(np.log(width_i / width_j)) + 0.25 * _colour_change(ends, i, j)
+    return unlike + 0.3 * (2 - steady[i] - steady[j])
+
+
+def _colour_change(ends: _Ends, i: np.ndarray, j: np.ndarray) -> np.ndarray:
+    """How unlike the colours at two ends are: 0 alike, 1 not the same hair."""
+    return np.minimum(np.linalg.norm(ends.colour[i] - ends.colour[j], axis=1) / _OTHER_COLOUR, 1)
+
+
+_Joints = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""Costs, and the two ends of each joint."""
+
+
+def _joints_at_crossings(ends: _Ends, at: np.ndarray, open_ends: np.ndarray) -> _Joints:
+    """Pairs of branches of one crossing that continue each other."""
+    busy = np.flatnonzero((at >= 0) & open_ends)
     busy = busy[np.argsort(at[busy], kind="stable")]
     first, second = _pairs_within(at[busy])
     i, j = busy[first], busy[second]
     turn = _turns(ends, i, j)
-    unlike = np.abs(np.log(np.maximum(ends.width[i], 1) / np.maximum(ends.width[j], 1)))
-    cost = turn + 0.3 * unlike
     # Where just two branches are left (the third was a spur), nothing was crossed: a bend is a bend.
     members = np.bincount(at[busy], minlength=1)[at[i]] if len(busy) else np.zeros(0)
-    allowed = turn < np.where(members == 2, np.deg2rad(60), _STRAIGHT_LIMIT)
-    _pair_greedily(cost[allowed], i[allowed], j[allowed], partner)
+    allowed = turn < np.where(members == 2, _BEND_LIMIT, _STRAIGHT_LIMIT)
+    return (turn + _doubt(ends, i, j))[allowed], i[allowed], j[allowed]
+
+
+def _joints_over_gaps(
+    pieces: Pieces, ends: _Ends, at: np.ndarray, open_ends: np.ndarray, mask: np.ndarray
+) -> _Joints:
+    """Pairs of ends that face each other over a gap: a glint, torn edges, or a knot too short to tell directions."""
+    able = np.flatnonzero(open_ends & (ends.length > 2))
+    if len(able) < 2:
+        return np.zeros(0), np.zeros(0, int), np.zeros(0, int)
+    place, width = ends.place[able], np.maximum(ends.width[able], 1)
+    span = np.hypot(*(place[:, None] - place).transpose(2, 0, 1))
+    slim = np.minimum(width[:, None], width)
+    near = (span < 14 * slim + 10) & (np.maximum(width[:, None], width) < 1.4 * slim + 1)
+    first, second = np.nonzero(np.triu(near, 1))
+    i, j, span, slim = able[first], able[second], span[first, second], slim[first, second]
+    # Two ends at one crossing are `_joints_at_crossings`' to join.
+    other = (i // 2 != j // 2) & ((at[i] < 0) | (at[i] != at[j]))
+    i, j, span, slim = i[other], j[other], span[other], slim[other]
+    turn = _turns(ends, i, j)
+    ahead = turn < np.where(span < 6 * slim + 10, _GAP_LIMIT, _LONG_GAP_LIMIT)
+    i, j, span, slim, turn = i[ahead], j[ahead], span[ahead], slim[ahead], turn[ahead]
+    bare = _bare_length(pieces, ends, mask, i, j, span)
+    # A glint is some pixels long, whatever the hair's width; the straighter on and the more alike, the longer it may be.
+    most = 0.6 * slim + np.where(turn < _LONG_GAP_LIMIT, 20, 12) / pieces.factor
+    allowed = bare < most * (1 - _colour_change(ends, i, j))
+    cost = turn + _doubt(ends, i, j) + 0.08 + 0.01 * span / slim + 0.02 * bare / slim
+    return cost[allowed], i[allowed], j[allowed]
 
 
 def _pairs_within(group: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -258,25 +328,6 @@ def _bridge_shallow_crossings(
             at[2 * piece : 2 * piece + 2] = -1
 
 
-def _pair_over_gaps(pieces: Pieces, ends: _Ends, alive: np.ndarray, partner: np.ndarray, mask: np.ndarray) -> None:
-    """Join ends that face each other over a gap: a glint, or another hair lying across with torn edges."""
-    open_ends = np.flatnonzero(np.repeat(alive, 2) & (partner < 0) & (ends.length > 2))
-    if len(open_ends) < 2:
-        return
-    first, second = np.triu_indices(len(open_ends), 1)
-    i, j = open_ends[first], open_ends[second]
-    span = np.linalg.norm(ends.place[j] - ends.place[i], axis=1)
-    width = np.minimum(ends.width[i], ends.width[j])
-    near = (i // 2 != j // 2) & (span < 6 * width + 10) & (np.maximum(ends.width[i], ends.width[j]) < 1.8 * width + 1)
-    # Two ends at one crossing that were not joined there are not joined here either.
-    near &= ~((ends.node[i] >= 0) & (ends.node[i] == ends.node[j]))
-    i, j, span, width = i[near], j[near], span[near], width[near]
-    turn = _turns(ends, i, j)
-    bare = _bare_length(pieces, ends, mask, i, j, span)
-    allowed = (turn < _GAP_LIMIT) & (bare < 2.0 * width + 3)
-    _pair_greedily((turn + 0.02 * span)[allowed], i[allowed], j[allowed], partner)
-
-
 def _bare_length(
     pieces: Pieces, ends: _Ends, mask: np.ndarray, i: np.ndarray, j: np.ndarray, span: np.ndarray
 ) -> np.ndarray:
@@ -307,9 +358,11 @@ def _chains(alive: np.ndarray, partner: np.ndarray) -> list[list[int]]:
 
 
 def _is_scrap(end: int, ends: _Ends, pieces: Pieces) -> bool:
-    """Whether a piece is what a knot left over: it leads from crossing to crossing, no further than they are wide."""
+    """Whether a piece is what a knot left over: it leads from crossing to crossing and continues nothing."""
     nodes = ends.node[[end, end ^ 1]]
-    return bool(np.all(nodes >= 0)) and float(ends.length[end]) < 3 * float(pieces.node_radius[nodes].sum()) + 2
+    if np.any(nodes < 0):
+        return False
+    return float(ends.length[end]) < 8 * float(ends.width[end]) + 3 * float(pieces.node_radius[nodes].sum())
 
 
 def _strands(chains: list[list[int]], pieces: Pieces, ends: _Ends, mask: np.ndarray) -> list[Strand]:
