@@ -123,6 +123,18 @@ class FiguresPanel(BoxLayout):
     folded = BooleanProperty(False)
     tab = StringProperty("figures")
 
+    def on_kv_post(self, _: Any) -> None:
+        """Keep the two halves, of which a folded panel shows one."""
+        self._halves = {"figures": self.ids.figures, "histogram": self.ids.chart}
+        self.bind(folded=self._arrange, tab=self._arrange)
+        self._arrange()
+
+    def _arrange(self, *_: Any) -> None:
+        self.clear_widgets()
+        for name, half in self._halves.items():
+            if not self.folded or name == self.tab:
+                self.add_widget(half)
+
     def tell(self, figures: tuple[Reading, ...], histogram: Histogram | None, why_empty: str) -> None:
         """Show figures and histogram; `why_empty` stands where there are no bars."""
         for tile, reading in zip((self.ids.density, self.ids.diameter, self.ids.thin), figures):

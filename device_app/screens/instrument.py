@@ -125,13 +125,17 @@ class Instrument:
             return self.shown.frame, self.shown.analysis
         return None if self.frozen else self.shown.inset
 
+    def lost(self, health: Health) -> bool:
+        """Whether the picture shown is the last one of a source that is gone."""
+        return health.source is SourceState.LOST and not self.frozen
+
     def look_at_exposure(self) -> None:
         """Judge the light of the picture shown; a few times a second is enough."""
         self._exposure = Exposure.OK if self.shown is None else exposure_state(self.shown.frame.image)
 
     def doubt(self, health: Health, now_ns: int) -> Doubt | None:
         """Why no figure may be stated now."""
-        if self.shown is None or (health.source is SourceState.LOST and not self.frozen):
+        if self.shown is None or self.lost(health):
             return Doubt.NO_PICTURE
         if self.measuring:
             return Doubt.MEASURING

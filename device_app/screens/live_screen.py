@@ -43,6 +43,7 @@ class LiveScreen(Screen):
     def __init__(self, instrument: Instrument, **kwargs: Any) -> None:
         self.instrument = instrument
         self._light: Any = None
+        self._lost = False
         self._said: tuple[Notice, ...] = ()
         self._outcome: tuple[Notice, float] | None = None
         self._figures_at = 0.0
@@ -55,11 +56,12 @@ class LiveScreen(Screen):
         shown = self.instrument.shown
         view = self.ids.view
         view.show(shown, self._light)
-        inset = None if shown is None or shown.inset is None else Shown(*shown.inset)
+        view.surface.dim(self._lost)
+        inset = None if shown is None or shown.inset is None or self._lost else Shown(*shown.inset)
         age_s = 0.0 if inset is None else (time.monotonic_ns() - inset.frame.captured_ns) / 1e9
         self.ids.inset.tell(inset, age_s, view.held, self._light)
         analysis = None if shown is None else shown.analysis
-        self.ids.focus.tell(None if analysis is None else analysis.focus)
+        self.ids.focus.tell(None if analysis is None or self._lost else analysis.focus)
         self.can_save = self.instrument.measured() is not None or self.instrument.measuring
         self.frozen = self.instrument.frozen
 
@@ -68,6 +70,7 @@ class LiveScreen(Screen):
         settings = self.instrument.session.settings
         self._light = settings.flat_field
         self.demonstration = health.demonstration
+        self._lost = self.instrument.lost(health)
         doubt = self.instrument.doubt(health, now_ns)
         self._tell_figures(doubt, now_ns)
         self._tell_notices(notices(health, self.instrument.situation()))
@@ -81,7 +84,7 @@ class LiveScreen(Screen):
         view = self.ids.view
         x, y, width, height = view.picture_box()
         self.picture_x, self.picture_y, self.picture_right, self.picture_top = x, y, x + width, y + height
-        scale = self.instrument.session.settings.scale_um_per_px
+        scale = None if self._lost else self.instrument.session.settings.scale_um_per_px
         self.ids.scale_bar.tell(scale, view.screen_px_per_px, width)
 
     # Buttons and fingers.

@@ -62,10 +62,11 @@ def notices(health: Health, situation: Situation) -> tuple[Notice, ...]:
         found.append(Notice("wrong_profile", Weight.WARNING, text("wrong_profile"), situation.profile_problem))
     elif not situation.has_scale:
         found.append(_chip("no_scale", Weight.PLAIN))
-    if situation.behind and not situation.frozen:
+    if situation.behind and not situation.frozen and health.message is HealthMessage.OK:
         found.append(_chip("behind", Weight.PLAIN))
     if health.fallback:
-        found.append(Notice("fallback", Weight.PLAIN, text("fallback"), " ".join(health.engine_reasons)))
+        # The first reason is the engine's own; those after it say what was passed over, which is what matters here.
+        found.append(Notice("fallback", Weight.PLAIN, text("fallback"), ". ".join(health.engine_reasons[1:])))
     return tuple(found)
 
 

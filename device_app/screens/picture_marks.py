@@ -59,20 +59,29 @@ class Inset(Widget):
     """An analysed frame with its overlay, small, and how old it is; shown while the analysis runs behind the picture."""
 
     words = StringProperty("")
+    age_width = NumericProperty(0.0)
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._surface: FrameSurface | None = None
 
+    @property
+    def seen(self) -> bool:
+        """Whether a picture is on the canvas."""
+        return self._surface is not None
+
     def tell(self, shown: Shown | None, age_s: float, bare: bool, light: Any) -> None:
         """Show a frame with its overlay and age, or nothing."""
+        self.opacity = 0.0 if shown is None else 1.0
         if shown is None:
-            self.opacity = 0.0
+            # A render context knows nothing of its widget's opacity: what may not be seen has to leave the canvas.
+            if self._surface is not None:
+                self.canvas.before.remove(self._surface)
+                self._surface = None
             return
         if self._surface is None:
             self._surface = FrameSurface()
             self.canvas.before.add(self._surface)
-        self.opacity = 1.0
         height, width = shown.frame.image.shape[:2]
         self.height = self.width * height / width
         self._surface.show(shown, bare=bare, light=light)
@@ -83,7 +92,7 @@ class Inset(Widget):
 class WidthPlot(Widget):
     """Diameter along a hair: a line where it was measured, gaps where it was not."""
 
-    values = ObjectProperty(None, allownone=True)
+    values = ObjectProperty(())
     colour = ObjectProperty(theme.UNCLASSED)
     cuts = ObjectProperty(())
     text_px = NumericProperty(16.0)
@@ -95,9 +104,10 @@ class WidthPlot(Widget):
 
     def _draw(self, *_: Any) -> None:
         self.canvas.clear()
-        if self.values is None or len(self.values) < 2 or self.height < 10:
+        values = np.asarray(self.values, float)
+        if len(values) < 2 or self.height < 10:
             return
-        measured = self.values[np.isfinite(self.values)]
+        measured = values[np.isfinite(values)]
         top = max(1.25 * float(measured.max()) if len(measured) else 1.0, 1e-6)
         with self.canvas:
             Color(*theme.DIM)
@@ -107,9 +117,9 @@ class WidthPlot(Widget):
                     y = self.y + self.height * cut / top
                     Line(points=[self.x, y, self.right, y], width=1, dash_offset=4, dash_length=4)
             Color(*self.colour)
-            step = self.width / (len(self.values) - 1)
-            for run in _runs(self.values):
-                points = [(self.x + i * step, self.y + self.height * float(self.values[i]) / top) for i in run]
+            step = self.width / (len(values) - 1)
+            for run in _runs(values):
+                points = [(self.x + i * step, self.y + self.height * float(values[i]) / top) for i in run]
                 if len(points) == 1:
                     Rectangle(pos=(points[0][0] - 1, points[0][1] - 1), size=(2, 2))
                 else:
@@ -150,7 +160,7 @@ class HairCard(BoxLayout):
         classes = measurements.classes
         plot.cuts = () if scale is None else (classes.vellus_below_um, classes.terminal_above_um)
         plot.colour = theme.UNCLASSED if kind is None else theme.CLASS_COLOURS[kind]
-        plot.values = np.asarray(hair.widths_px) * factor
+        plot.values = tuple((np.asarray(hair.widths_px) * factor).tolist())
 
 
 def hair_at(shown: Shown, x: float, y: float, reach_px: float) -> Hair | None:

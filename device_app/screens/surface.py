@@ -39,6 +39,7 @@ void main(void) {
 }
 """
 _TOP_LEFT_FIRST = (0, 1, 1, 1, 1, 0, 0, 0)  # rows of a picture run down, those of a texture up
+_DIMMED = 0.35
 _LINE_PX = 5.0  # on the screen, dark halo included
 
 
@@ -63,7 +64,8 @@ class FrameSurface(InstructionGroup):
         self._context["mask"], self._context["light"] = 1, 2
         self._bind_mask, self._bind_light = BindTexture(index=1), BindTexture(index=2)
         self._rectangle = Rectangle()
-        for instruction in (Color(1, 1, 1, 1), self._bind_mask, self._bind_light, self._rectangle):
+        self._brightness = Color(1, 1, 1, 1)
+        for instruction in (self._brightness, self._bind_mask, self._bind_light, self._rectangle):
             self._context.add(instruction)
         self._shift, self._scale = Translate(0, 0), Scale(1, 1, 1)
         self._lines = InstructionGroup()
@@ -98,6 +100,12 @@ class FrameSurface(InstructionGroup):
         if light is not self._light_of:
             self._use_light(light)
         self._draw_lines()
+
+    def dim(self, dimmed: bool) -> None:
+        """Darken a picture that is not of this moment."""
+        level = _DIMMED if dimmed else 1.0
+        if self._brightness.r != level:
+            self._brightness.rgb = (level, level, level)
 
     def place(self, x: float, y: float, scale: float) -> None:
         """Where the picture's top left corner lies on the canvas, and how many screen pixels one of its pixels is."""

@@ -124,7 +124,7 @@ class Driver:
             "picture": shown is not None,
             "overlay": shown is not None and shown.analysis is not None and not view.surface.bare,
             "belongs": shown is None or shown.analysis is None or shown.analysis.frame_id == shown.frame.id,
-            "inset": bool(live.ids.inset.opacity),
+            "inset": live.ids.inset.seen,
             "held": view.held,
             "zoom": view.zoom,
             "zoomed": view.zoom > 1.01,
@@ -180,6 +180,8 @@ class Driver:
         if verb != "press":
             return ""
         control = self._control(key)
+        if self.app.screens.transition.is_active:
+            return "the screen is changing"
         if control is None:
             return f"there is no {key!r}"
         return f"{key!r} cannot be pressed" if control.disabled else ""
