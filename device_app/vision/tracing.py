@@ -7,7 +7,7 @@ crossing of thick hairs. The same rule joins two free ends that face each other 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -91,6 +91,7 @@ def trace_hairs(mask: np.ndarray, image: np.ndarray | None = None) -> list[Stran
     if len(pieces) == 0:
         return []
     alive = _not_spurs(pieces)
+    pieces = _without_bare_nodes(pieces, alive)
     cluster = _clusters(pieces, alive)
     ends = _ends_of(pieces, image)
     partner = _pair(pieces, ends, alive, cluster, mask)
@@ -125,6 +126,13 @@ def _not_spurs(pieces: Pieces) -> np.ndarray:
     spur = (free == 1) & (lengths <= 1.5 * radius + 1.5 - np.minimum(tip, radius) * 0.5)
     lone_dot = (free == 2) & (lengths < 3)
     return ~(spur | lone_dot)
+
+
+def _without_bare_nodes(pieces: Pieces, alive: np.ndarray) -> Pieces:
+    """The pieces, an end free where all that met it were spurs: a fork at a blunt end is no crossing."""
+    met = np.bincount(pieces.nodes[alive].ravel() + 1, minlength=len(pieces.node_radius) + 1)
+    bare = (met[pieces.nodes + 1] <= 1) & (pieces.nodes >= 0)
+    return replace(pieces, nodes=np.where(bare, -1, pieces.nodes))
 
 
 def _clusters(pieces: Pieces, alive: np.ndarray) -> np.ndarray:
