@@ -38,22 +38,20 @@ class MemoryWatch:
             self._rows.append((now, health.memory_mb, health.worker_memory_mb))
 
     def summary(self) -> dict[str, Any]:
-        """First, last and highest, in MiB, and the slope of a straight line through the session's second half.
+        """First, last and highest, in MiB, and by which share the session's memory grew over the run.
 
-        The slope is None over less than a minute, where it would only tell of noise. The worker's own slope has no
-        meaning across restarts and is left out.
+        The growth is that of the median of the last quarter over the median of the second: the first warms up. A worker
+        that was replaced begins anew, so that its growth would tell nothing.
         """
         if not self._rows:
             return {}
-        seconds, session, worker = zip(*self._rows)
-        slope = None
-        if seconds[-1] - seconds[0] >= 60.0:
-            half = len(self._rows) // 2
-            slope = float(np.polyfit(seconds[half:], session[half:], 1)[0]) * 3600
+        _, session, worker = zip(*self._rows, strict=True)
+        quarter = max(1, len(session) // 4)
+        early, late = session[quarter : 2 * quarter] or session[:1], session[-quarter:]
         return {
             "session_mb": {"first": session[0], "last": session[-1], "highest": max(session)},
             "worker_mb": {"first": worker[0], "last": worker[-1], "highest": max(worker)},
-            "session_slope_mb_per_hour": slope,
+            "session_growth_fraction": float(np.median(late) / np.median(early)) - 1.0,
         }
 
 
@@ -64,6 +62,7 @@ def run_headless(
     report_path: Path | None = None,
     *,
     on_tick: Callable[[LiveSession, float], None] | None = None,
+    on_end: Callable[[], None] | None = None,
 ) -> dict[str, Any]:
     """Run the live loop for a time, with a progress bar, and say what happened.
 
@@ -76,6 +75,7 @@ def run_headless(
         seconds: for how long.
         report_path: where the report is written as JSON; None: nowhere.
         on_tick: called ten times a second with the session and the seconds since the first analysis.
+        on_end: called when the time is over, before the session stops.
 
     Returns:
         `LiveSession.report` with every frame settled, rates over the measured time, `warm_up_s`, `measured_s` and
@@ -96,6 +96,8 @@ def run_headless(
         _wait_for_first_analysis(session)
         first, warm_up_s = session.health().counts, time.monotonic() - began
         measured_s = _run(session, seconds, memory, on_tick)
+        if on_end is not None:
+            on_end()
         report = session.report()
         report["captured_per_s"] = (report["captured"] - first.captured) / max(measured_s, 1e-3)
         report["analysed_per_s"] = (report["analysed"] - first.analysed) / max(measured_s, 1e-3)

@@ -73,10 +73,11 @@ class HealthMessage(str, Enum):
 
 @dataclass(frozen=True)
 class Spread:
-    """Median and 95th percentile, in milliseconds, of the last `count` values."""
+    """Median, 95th percentile and mean, in milliseconds, of the last `count` values."""
 
     p50: float
     p95: float
+    mean: float
     count: int
 
 
@@ -275,7 +276,9 @@ class SpreadMeter:
         with self._lock:
             values = {name: np.array(kept)[-(last or self._keep) :] for name, kept in self._values.items()}
         return {
-            name: Spread(float(np.percentile(array, 50)), float(np.percentile(array, 95)), len(array))
+            name: Spread(
+                float(np.percentile(array, 50)), float(np.percentile(array, 95)), float(array.mean()), len(array)
+            )
             for name, array in values.items()
         }
 

@@ -25,19 +25,15 @@ class WorkerLost(Exception):
 
 
 class WorkerLink:
-    """One worker process and the socket to it. Used by one thread.
+    """One worker process and the socket to it. Used by one thread."""
 
-    Args:
-        threads: CPU threads the worker's libraries may use.
-    """
-
-    def __init__(self, threads: int) -> None:
+    def __init__(self) -> None:
         ours, theirs = socket.socketpair()
         lifeline_theirs, self._lifeline = os.pipe()
         environment = dict(os.environ)
         environment.update(
-            # Only the network is worth threads; the rest would fight it for the same cores.
-            OMP_NUM_THREADS=str(threads),
+            # Only the network is worth threads, and it has its own; others would fight it for the same cores.
+            OMP_NUM_THREADS="1",
             OPENBLAS_NUM_THREADS="1",
             ORT_DISABLE_TELEMETRY="1",
             PYTHONPATH=os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH", "")])),

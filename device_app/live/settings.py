@@ -49,6 +49,7 @@ class Patience:
         retry_s: longest wait between two attempts to open a lost source.
         hang_s: a frame whose analysis takes longer is a hang: the worker is killed.
         start_s: a worker that takes longer to come up is killed.
+        spare_s: how long a worker runs before the next one is made ready beside it; starting it costs some pace.
         restart_s: longest wait before a worker that keeps failing is started again.
     """
 
@@ -57,6 +58,7 @@ class Patience:
     retry_s: float = 1.0
     hang_s: float = 10.0
     start_s: float = 60.0
+    spare_s: float = 5.0
     restart_s: float = 5.0
 
 

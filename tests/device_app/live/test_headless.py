@@ -66,7 +66,7 @@ class TestPipeline:
     def test_it_corrects_the_light_before_anything_else(self, settings):
         from calibration.optics.illumination import FlatField
 
-        shade = np.tile(np.linspace(0.15, 1.0, 160), (120, 1))[..., None]
+        shade = np.tile(np.linspace(0.3, 1.0, 160), (120, 1))[..., None]
         white = (np.full((120, 160, 3), 250.0) * shade).astype(np.uint8)
         scalp = (np.full((120, 160, 3), (205.0, 160.0, 140.0)) * shade).astype(np.uint8)
         frame = Frame(3, scalp, 0)

@@ -248,10 +248,32 @@ def test_a_killed_session_takes_its_worker_along(bundle, worker_is):
         parent.communicate()
 
 
-def test_the_worker_brings_neither_screen_nor_camera_nor_torch():
+def test_a_spare_stands_by_and_takes_the_place_of_the_lost_worker(start_session):
+    session = start_session(BenchSource(), patience=Patience(spare_s=0.0))
+
+    def children() -> set[int]:
+        return {child.pid for child in psutil.Process().children()}
+
+    before = children()
+    analysed_more(session)
+    worker = session.health().worker_pid
+    (spare,) = children() - before - {worker} or {None}
+    assert spare is not None
+    os.kill(worker, signal.SIGKILL)
+    wait_until(lambda: session.health().worker_pid == spare, "the spare to take over")
+    analysed_more(session)
+    os.kill(next(iter(children() - before - {spare})), signal.SIGKILL)  # a dead spare is no harm
+    os.kill(spare, signal.SIGKILL)
+    wait_until(lambda: session.health().worker_pid not in (None, worker, spare), "a new worker")
+    analysed_more(session)
+    settle(session)
+    wait_until(lambda: not children() - before, "all children to be gone")
+
+
+def test_the_worker_brings_neither_screen_nor_torch_nor_what_only_calibration_needs():
     program = (
         "import sys, device_app.live.worker; "
-        "print(sorted({name.split('.')[0] for name in sys.modules} & {'kivy', 'torch', 'typer', 'rich', 'skimage'}))"
+        "print(sorted({'kivy', 'torch', 'typer', 'rich', 'scipy.signal', 'device_app.camera.demo'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
