@@ -105,8 +105,8 @@ def pseudo(
 ) -> None:
     """Draw pseudo-images and their masks into a folder, to look at or to evaluate on.
 
-    A network looks at 640x480 pixels, so images of that size are what to evaluate it on. Seeds below 1000000 are those of
-    validation images: no run is trained on them.
+    A network looks at 640x480 pixels, so images of that size are what to evaluate it on. Seeds below 1000000 are those
+    of validation images: no run is trained on them.
     """
     import cv2
 
@@ -195,7 +195,7 @@ def evaluate(
     scores = evaluate_methods(opened, track(pairs, "evaluating", console=console))
 
     table = Table(title=f"{len(pairs)} pictures")
-    table.add_column("method")
+    table.add_column("method", overflow="fold")
     for heading in ("Pixel-F1", "Jaccard", "Dice", "pooled Pixel-F1", "pooled Jaccard", "pooled Dice", "ms"):
         table.add_column(heading, justify="right")
     for one in scores:
