@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from calibration.errors import ScalpScopeError
 from calibration.optics.profile import Profile
+from device_app.screens.ending import ToldToEnd
 from device_app.screens.kivy_setup import configure
 from device_app.screens.texts import choose_language
 
@@ -26,7 +27,8 @@ def run_app(
     language: str = "en",
     on_open: Callable[[ScalpScopeApp], None] | None = None,
 ) -> None:
-    """Open the app on a live session and stay until its window is closed. The session is started and stopped here.
+    """Open the app on a live session and stay until its window is closed or the process is told to end (SIGINT,
+    SIGTERM). The session is started and stopped here.
 
     Args:
         session: not started yet. Its settings carry the scale and light of `profile`, or a typed scale without one.
@@ -41,23 +43,26 @@ def run_app(
         ScalpScopeError: there is no display, or none that Kivy can draw on.
     """
     choose_language(language)
-    configure(*window, fullscreen)
-    try:
-        from kivy.core.window import Window
-    except Exception as error:  # a graphics driver may raise anything here
-        raise _no_window() from error
-    if Window is None:
-        raise _no_window()
-    from device_app.screens.instrument import Instrument
-    from device_app.screens.main_window import ScalpScopeApp
+    with ToldToEnd() as told_to_end:
+        configure(*window, fullscreen)
+        try:
+            from kivy.core.window import Window
+        except Exception as error:  # a graphics driver may raise anything here
+            raise _no_window() from error
+        if Window is None:
+            raise _no_window()
+        from device_app.screens.instrument import Instrument
+        from device_app.screens.main_window import ScalpScopeApp
 
-    session.start()
-    instrument = Instrument(session, profile, records or Path.home() / "ScalpScope")
-    try:
-        ScalpScopeApp(instrument, on_open=on_open).run()
-    finally:
-        instrument.saver.close()
-        session.stop()
+        session.start()
+        instrument = Instrument(session, profile, records or Path.home() / "ScalpScope")
+        try:
+            app = ScalpScopeApp(instrument, on_open=on_open)
+            told_to_end.watch(app)
+            app.run()
+        finally:
+            instrument.saver.close()
+            session.stop()
 
 
 def _no_window() -> ScalpScopeError:

@@ -155,7 +155,7 @@ class Calibration:
     def made_profile(self, letter: str, magnification: str) -> Profile:
         """The profile that keeps what was found under this name.
 
-        The same microscope keeps its light when only its scale was measured again, and its scale when only the light was.
+        The same microscope keeps its light when its scale alone was measured again, and its scale when the light was.
         """
         name = text("profile_name", letter=letter, magnification=magnification)
         if self.light is not None and self.profile is not None:

@@ -1,15 +1,15 @@
 """Which picture is shown, and whether an overlay lies on it.
 
-A mask drawn on another picture than its own is a hazard: hair is then outlined where there is none. So a picture and its
-overlay travel as one `Shown`, which refuses any other pair, and there are two ways to show a live picture:
+A mask drawn on another picture than its own is a hazard: hair is then outlined where there is none. So a picture and
+its overlay travel as one `Shown`, which refuses any other pair, and there are two ways to show a live picture:
 
 - **following**: while the analysis keeps up, the picture shown is the newest *analysed* frame with its own overlay. The
   whole picture is late by the latency (some tens of milliseconds), the overlay lies exactly.
 - **ahead**: when the newest analysis is older than `TOO_LATE_S`, the picture shown is the newest frame at the camera's
   rate, bare; the analysed frame with its overlay becomes an inset with its age written on it.
 
-The change to *ahead* comes at once; the way back only after the analysis has kept up for `STEADY_S`, so that the screen does not
-flicker between the two. docs/hazards.md, "stale overlay".
+The change to *ahead* comes at once; the way back only after the analysis has kept up for `STEADY_S`, so that the screen
+does not flicker between the two. docs/hazards.md, "Stale overlay".
 """
 
 from __future__ import annotations

@@ -84,7 +84,7 @@ class HistogramView(Widget):
         x = self.x + self.width * at_um / LAST_BIN_UM
         Color(*theme.DIM)
         Line(points=[x, axis_y, x, axis_y - self.unit / 2], width=1)
-        words = f"{at_um:g}" + ("+" if at_um >= LAST_BIN_UM else "")
+        words = f"{at_um:g}" if at_um < LAST_BIN_UM else f"{at_um:g}+ {text('unit_um')}"
         self._write(words, x, self.y, theme.DIM)
 
     def _write(self, words: str, centre_x: float, y: float, colour: theme.Colour) -> None:
@@ -125,7 +125,8 @@ class FiguresPanel(BoxLayout):
 
     def on_kv_post(self, _: Any) -> None:
         """Keep the two halves, of which a folded panel shows one."""
-        self._halves = {"figures": self.ids.figures, "histogram": self.ids.chart}
+        # By reference: what `ids` hands out does not keep a half alive that is off the screen.
+        self._halves = {"figures": self.ids.figures.__self__, "histogram": self.ids.chart.__self__}
         self.bind(folded=self._arrange, tab=self._arrange)
         self._arrange()
 
@@ -143,5 +144,3 @@ class FiguresPanel(BoxLayout):
         view.why_empty = why_empty
         view.histogram = histogram
         self.ids.legend.tell(histogram)
-
-

@@ -12,7 +12,9 @@ from device_app.vision.overlay import class_of
 _MOST_VERTICES = 60_000  # an index of a mesh has 16 bits
 
 
-def lines_by_class(measurements: Measurements, width_px: float) -> dict[HairClass | None, tuple[np.ndarray, np.ndarray]]:
+def lines_by_class(
+    measurements: Measurements, width_px: float
+) -> dict[HairClass | None, tuple[np.ndarray, np.ndarray]]:
     """The hairs' centre lines as ribbons.
 
     Args:

@@ -52,6 +52,7 @@ class Instrument:
         self._chooser = Chooser()
         self._recent: deque[Result] = deque(maxlen=_RECENT_RESULTS)
         self._frozen: Shown | None = None
+        self._unmeasurable = False
         self._save_when_measured = False
         self._size: tuple[int, int] | None = None
         self._exposure = Exposure.OK
@@ -82,7 +83,7 @@ class Instrument:
     @property
     def measuring(self) -> bool:
         """Whether the frozen picture still waits for its analysis."""
-        return self._frozen is not None and self._frozen.analysis is None
+        return self._frozen is not None and self._frozen.analysis is None and not self._unmeasurable
 
     def freeze(self, now_ns: int) -> None:
         """Stop at the sharpest of the last frames: an analysed one while the analysis keeps up, otherwise it is asked for."""
@@ -99,6 +100,7 @@ class Instrument:
     def freeze_at(self, shown: Shown) -> None:
         """Stop at this picture; its analysis is asked for where it has none."""
         self._frozen = self.shown = replace(shown, inset=None)
+        self._unmeasurable = False
         if shown.analysis is None:
             self.session.ask(shown.frame)
 
@@ -113,6 +115,7 @@ class Instrument:
         frozen, asked = self._frozen, self.session.asked()
         if frozen is None or frozen.analysis is not None or asked is None or asked.frame.id != frozen.frame.id:
             return
+        self._unmeasurable = bool(asked.problem)
         if asked.analysis is not None:
             self._frozen = Shown(frozen.frame, asked.analysis)
 
@@ -139,6 +142,8 @@ class Instrument:
             return Doubt.NO_PICTURE
         if self.measuring:
             return Doubt.MEASURING
+        if self._frozen is not None and self._unmeasurable:
+            return Doubt.FAILED
         measured = self.measured()
         if measured is None:
             return Doubt.NO_ANALYSIS
@@ -184,9 +189,7 @@ class Instrument:
             except ScalpScopeError as error:
                 self.profile_problem = str(error)
         if profile is None:
-            settings = replace(
-                self._plain, scale_um_per_px=self._typed[0], scale_uncertainty_um_per_px=self._typed[1]
-            )
+            settings = replace(self._plain, scale_um_per_px=self._typed[0], scale_uncertainty_um_per_px=self._typed[1])
         elif self.profile_problem:
             settings = self._plain
         else:
@@ -226,9 +229,11 @@ class Instrument:
 
     def _write(self, frame: Frame, analysis: Analysis) -> None:
         health, settings = self.session.health(), self.session.settings
+        # A result that is older than the newest calibration was not made with it.
+        of_now = analysis.measurements.scale_um_per_px == settings.scale_um_per_px
         provenance = Provenance(
-            profile=None if self.profile is None or self.profile_problem else self.profile.name,
-            scale_uncertainty_um_per_px=settings.scale_uncertainty_um_per_px,
+            profile=self.profile.name if self.profile is not None and of_now and not self.profile_problem else None,
+            scale_uncertainty_um_per_px=settings.scale_uncertainty_um_per_px if of_now else 0.0,
             engine_reasons=health.engine_reasons,
             fallback=health.fallback,
         )

@@ -18,7 +18,7 @@ from device_app.screens.instrument import Instrument
 from device_app.screens.notices import Notice, Weight, notices
 from device_app.screens.picture_marks import hair_at
 from device_app.screens.readings import Doubt, histogram, readings
-from device_app.screens.texts import text
+from device_app.screens.texts import text, text_or
 
 _SAVED_SHOWN_S = 4.0
 _FAILED_SHOWN_S = 15.0
@@ -217,4 +217,4 @@ def _backend_words(backend: str) -> str:
     if not backend:
         return text("status_no_backend")
     engine, _, precision = backend.partition(" ")
-    return f"{text(f'precision_{precision}')} {text(f'backend_{engine}')}"
+    return f"{text_or(f'precision_{precision}', precision)} {text_or(f'backend_{engine}', engine)}"

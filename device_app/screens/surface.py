@@ -190,9 +190,7 @@ class FrameSurface(InstructionGroup):
             colour = theme.UNCLASSED if kind is None else theme.CLASS_COLOURS[kind]
             self._add_ribbons(self._lines, mesh, colour)
 
-    def _add_ribbons(
-        self, group: InstructionGroup, mesh: tuple[np.ndarray, np.ndarray], colour: theme.Colour
-    ) -> None:
+    def _add_ribbons(self, group: InstructionGroup, mesh: tuple[np.ndarray, np.ndarray], colour: theme.Colour) -> None:
         vertices, indices = mesh
         if len(indices):
             group.add(Color(*colour))

@@ -21,7 +21,7 @@ TEXTS: dict[str, dict[str, str]] = {
         "unit_per_cm2": "/cm²",
         "unit_um": "µm",
         "unit_percent": "%",
-        "histogram_title": "Hairs by diameter, µm",
+        "histogram_title": "Hairs by diameter",
         "histogram_none": "No diameters without a scale",
         "histogram_empty": "No hair measured",
         "class_vellus": "Vellus",
@@ -31,6 +31,7 @@ TEXTS: dict[str, dict[str, str]] = {
         "doubt_no_picture": "no picture",
         "doubt_no_analysis": "waiting for the analysis",
         "doubt_measuring": "measuring",
+        "doubt_failed": "analysis failed",
         "doubt_too_dark": "too dark",
         "doubt_too_bright": "too bright",
         "doubt_out_of_focus": "out of focus",
@@ -147,6 +148,11 @@ def choose_language(language: str) -> None:
     if language not in TEXTS:
         raise KeyError(language)
     _language = language
+
+
+def text_or(key: str, otherwise: str) -> str:
+    """The words for a key that may be in no table, such as the name of a back end that came later."""
+    return TEXTS[_language].get(key, otherwise)
 
 
 def text(key: str, **values: object) -> str:

@@ -173,7 +173,9 @@ class Driver:
         return f"{'; '.join(problems)} in {state}" if problems else ""
 
     def _control(self, key: str) -> Any:
-        found = [w for w in self.app.screens.current_screen.walk() if getattr(w, "key", None) == key and hasattr(w, "state")]
+        found = [
+            w for w in self.app.screens.current_screen.walk() if getattr(w, "key", None) == key and hasattr(w, "state")
+        ]
         return found[0] if found else None
 
     def _not_pressable(self, verb: str, key: Any) -> str:
