@@ -1,4 +1,4 @@
-"""Masks of phantoms as a network would give them: at its own resolution, with imprecise edges, holes, gaps and specks."""
+"""Masks of phantoms as a network would give them: its resolution, imprecise edges, holes, gaps and specks."""
 
 from __future__ import annotations
 

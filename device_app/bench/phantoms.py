@@ -90,7 +90,7 @@ def command(
         Path | None, typer.Option("--report", metavar="R.json", help="Write the result here too.")
     ] = None,
 ) -> None:
-    """Measure phantoms with known hairs of 30 to 100 µm, at 2 to 6 µm per pixel, in two picture sizes, crossings and all.
+    """Measure phantoms with known hairs: 30 to 100 µm, 2 to 6 µm per pixel, two picture sizes, crossings and all.
 
     Every other phantom has flat dark hairs; the rest have shading, gloss, pale hairs, blur, taper or JPEG in turn.
     Exit code 1 if a goal of docs/benchmarks.md is missed over all phantoms.
@@ -266,7 +266,18 @@ def _print_table(results: list[CaseResult], over_all: CaseResult, made_by: str) 
     from rich.table import Table
 
     table = Table(title=f"phantoms, masks: {made_by}", title_justify="left")
-    for heading in ("size", "µm/px", "hairs", "found", "bias µm", "95 % within µm", "count", "density", "per picture", ""):
+    for heading in (
+        "size",
+        "µm/px",
+        "hairs",
+        "found",
+        "bias µm",
+        "95 % within µm",
+        "count",
+        "density",
+        "per picture",
+        "",
+    ):
         table.add_column(heading, justify="right")
     for result in [*results, over_all]:
         whole = result is over_all

@@ -1,4 +1,4 @@
-"""Phantoms: rendered pictures of scalp whose every hair is known exactly, for the demo camera, the tests and the benchmarks.
+"""Phantoms: pictures of scalp whose every hair is known exactly, for the demo camera, the tests and the benchmarks.
 
 The hairs are drawn by `strand_coverage` (widths true to about 0.06 px); everything that makes a picture difficult (skin
 texture, shading round the shaft, gloss, pale hair, blur, noise, JPEG) is laid over that truth and can be switched off.
@@ -129,14 +129,16 @@ def render_phantom(
         colour = np.array(palette[rng.integers(len(palette))], np.float32) + rng.normal(0, 4, 3).astype(np.float32)
         gloss_at = rng.uniform(-0.3, 0.3)
         _draw_hair(image, mask, hair, colour, look, gloss_at)
-    return Phantom(_photograph(rng, image, look), np.where(mask >= 128, 255, 0).astype(np.uint8), hairs, scale_um_per_px)
+    covered = np.where(mask >= 128, 255, 0).astype(np.uint8)
+    return Phantom(_photograph(rng, image, look), covered, hairs, scale_um_per_px)
 
 
 def render_skin(rng: np.random.Generator, width: int, height: int, tone_rgb: np.ndarray, texture: float) -> np.ndarray:
     """Bare scalp, (height, width, 3) float32, 0..255: uneven light, blotches of redness, skin relief."""
 
     def noise(cell_px: float) -> np.ndarray:
-        small = rng.normal(0, 1, (max(2, int(height / cell_px) + 2), max(2, int(width / cell_px) + 2))).astype(np.float32)
+        cells = (int(height / cell_px) + 2, int(width / cell_px) + 2)
+        small = rng.normal(0, 1, cells).astype(np.float32)
         big = cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC)
         return big / max(float(big.std()), 1e-6) if texture > 0 else np.zeros_like(big)
 
@@ -291,7 +293,7 @@ def _photograph(rng: np.random.Generator, image: np.ndarray, look: PhantomLook) 
     if look.noise > 0:
         image = image + rng.normal(0, look.noise, image.shape).astype(np.float32)
     picture = np.clip(np.round(image), 0, 255).astype(np.uint8)
-    if look.jpeg_quality is not None:
-        _, packed = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, look.jpeg_quality])
-        picture = np.ascontiguousarray(cv2.imdecode(packed, cv2.IMREAD_COLOR)[..., ::-1])
-    return picture
+    if look.jpeg_quality is None:
+        return picture
+    _, packed = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, look.jpeg_quality])
+    return cv2.cvtColor(np.asarray(cv2.imdecode(packed, cv2.IMREAD_COLOR)), cv2.COLOR_BGR2RGB)

@@ -1,9 +1,9 @@
 """Diameters at sub-pixel accuracy, from profiles across the hairs of the native picture.
 
 The mask only says where to look. At every point of a centre line a profile is read across the hair, in the colour
-direction that tells this hair from the skin beside it; its two edges lie, to begin with, where it passes half way between
-the skin's level on that side and the shaft's level just inside that edge. What lies further inside, such as a wet streak
-of gloss, plays no part. Blur pushes the half level outwards where a hair is narrow; by how much, `edge_model` finds from
+direction that tells this hair from the skin beside it. Its two edges lie, to begin with, half way between the skin's
+level on that side and the shaft's level just inside that edge; what lies further inside, such as a wet streak of
+gloss, plays no part. Blur pushes the half level outwards where a hair is narrow: by how much, `edge_model` finds from
 the mean profile of the hair.
 """
 
@@ -75,10 +75,11 @@ def _correction(profiles: Profiles, widths: np.ndarray, shift: np.ndarray) -> np
     far, level = distance.ravel()[index], profiles.signal.ravel()[index]
     cell = hair * _BINS + np.clip((far - half[hair, 0, 0] + 12.0) / _BIN_PX, 0, _BINS - 1).astype(np.intp)
     size = len(widths) * _BINS
-    count, where, value, square = (
-        np.bincount(cell, weights, minlength=size).reshape(-1, _BINS) for weights in (None, far, level, level * level)
+    count = np.bincount(cell, minlength=size).reshape(-1, _BINS)
+    where, value, square = (
+        np.bincount(cell, weights, minlength=size).reshape(-1, _BINS) / np.maximum(count, 1)
+        for weights in (far, level, level * level)
     )
-    where, value, square = (total / np.maximum(count, 1) for total in (where, value, square))
     variance = square - value**2
     # The skin's texture is alike in neighbouring profiles: a mean of n of them is not as good as n independent ones.
     noise = 4 * np.maximum((variance * count).sum(axis=1) / np.maximum(count.sum(axis=1), 1), 1e-4)[:, None]

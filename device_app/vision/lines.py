@@ -66,7 +66,7 @@ def smooth_lines(lines: np.ndarray, shortest_wave_px: np.ndarray) -> np.ndarray:
     spacing = line_lengths(lines) / (samples - 1)
     weight = (shortest_wave_px / (2 * np.pi * np.maximum(spacing, 1e-3))) ** 4
     gain = 1 / (1 + weight[:, None] * values)
-    return np.einsum("km,cma->cka", modes, gain[..., None] * np.einsum("km,cka->cma", modes, lines, optimize=True), optimize=True)
+    return modes @ (gain[..., None] * (modes.T @ lines))
 
 
 def line_lengths(lines: np.ndarray) -> np.ndarray:

@@ -30,7 +30,7 @@ def hair_mask(probability: np.ndarray, size: tuple[int, int], threshold: float =
     probability = np.asarray(probability, np.float32)
     if probability.shape != (height, width):
         probability = cv2.resize(probability, (width, height), interpolation=cv2.INTER_LINEAR)
-    return clean_mask(cv2.compare(probability, float(threshold), cv2.CMP_GE))
+    return clean_mask((probability >= np.float32(threshold)).view(np.uint8) * np.uint8(255))
 
 
 def clean_mask(mask: np.ndarray) -> np.ndarray:

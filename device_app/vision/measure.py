@@ -11,7 +11,8 @@ The rules (docs/measuring.md says them again for users):
   hair whose diameter could not be measured counts in the count and the density and in no figure of diameter.
 - **classes**: counts of measured hairs by the cuts of a named `HairClasses`; **thin fraction**: the share below its
   lower cut.
-- **diameter diversity** (anisotrichosis): share of measured hairs whose diameter differs by more than 20 % from the mean.
+- **diameter diversity** (anisotrichosis): share of measured hairs whose diameter differs from the mean by more than
+  20 % of it.
 - **cumulative thickness**: diameters of the hairs that density counts, added up, over the picture's area; a hair not
   measured adds the mean.
 """
@@ -128,10 +129,14 @@ class _Physical:
         value = counted / self.area_cm2
         low, high = (bound / self.area_cm2 for bound in poisson_interval(counted))
         extra = 1.96 * 2 * self.relative_sd * value  # an area errs twice as much as a length
-        return Figure(value, max(value - np.hypot(value - low, extra), 0.0), value + float(np.hypot(high - value, extra)))
+        return Figure(
+            value, max(value - np.hypot(value - low, extra), 0.0), value + float(np.hypot(high - value, extra))
+        )
 
     def mean(self, sizes_px: np.ndarray, hair_count: int) -> Figure:
-        return _mean(sizes_px * self.scale, hair_count, self.relative_sd) if self.scale else Figure(None, reason=NO_SCALE)
+        return (
+            _mean(sizes_px * self.scale, hair_count, self.relative_sd) if self.scale else Figure(None, reason=NO_SCALE)
+        )
 
     def deviation(self, sizes_px: np.ndarray, hair_count: int) -> Figure:
         if not self.scale:

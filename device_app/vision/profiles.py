@@ -1,4 +1,4 @@
-"""Profiles across all hairs of a picture at once: read from the native picture, told apart into shaft, skin and neighbours."""
+"""Profiles across all hairs at once: read from the native picture, told apart into shaft, skin and neighbours."""
 
 from __future__ import annotations
 
@@ -54,7 +54,8 @@ def read_profiles(
     reach = half + np.maximum(MARGIN_PX, 0.6 * half)
     offset = reach[:, None] * np.linspace(-1, 1, ACROSS, dtype=np.float32)
     x, y = (
-        (lines[:, :, None, axis] + offset[:, None, :] * normals[:, :, None, axis]).reshape(-1, ACROSS) for axis in (0, 1)
+        (lines[:, :, None, axis] + offset[:, None, :] * normals[:, :, None, axis]).reshape(-1, ACROSS)
+        for axis in (0, 1)
     )
     colour = _remap(image, x, y, cv2.INTER_LINEAR, cv2.BORDER_REPLICATE).reshape(hairs, points * ACROSS, 3)
     covered = _remap(mask, x, y, cv2.INTER_NEAREST, cv2.BORDER_CONSTANT).reshape(hairs, points, ACROSS)
@@ -96,9 +97,9 @@ def _tell_apart(
         other = outwards & (rank > size[..., None])
         first_other = np.argmax(other, axis=2).astype(np.int16)
         first_other[first_other == 0] = middle + 1
-        skin[:, :, part] = (
-            (rank >= (size + away - 1)[..., None]) & (rank <= (first_other - away)[..., None])
-        )[:, :, ::side]
+        skin[:, :, part] = ((rank >= (size + away - 1)[..., None]) & (rank <= (first_other - away)[..., None]))[
+            :, :, ::side
+        ]
         near[:, :, part] = (rank < np.minimum(size + slack, first_other)[..., None])[:, :, ::side]
         clean &= size * step < 1.5 * half[:, None] + 3
     inside = covered != _OUTSIDE

@@ -15,7 +15,7 @@ from scipy.sparse.csgraph import dijkstra
 from skimage.morphology import skeletonize
 
 _FACTOR_BY_OPENING = ((4, 8), (3, 6), (2, 4))
-"""The picture is shrunk by the first factor whose square, that many native pixels wide, fits into nearly all of the mask."""
+"""The mask is shrunk by the first factor whose square, so many native pixels wide, fits into nearly all of it."""
 
 _OPENING_KEEPS = 0.93
 
@@ -112,7 +112,7 @@ def skeleton_pieces(mask: np.ndarray) -> Pieces:
 
 
 def _fill_holes_in_shafts(mask: np.ndarray, distance: np.ndarray) -> np.ndarray:
-    """Fill, in place, the holes that are narrower than the hair round them: gloss, not skin. Returns the new distance."""
+    """Fill, in place, holes narrower than the hair round them: gloss, not skin. Returns the new distance."""
     contours, parents = cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
     holes = []
     for contour, parent in zip(contours, parents[0, :, 3].tolist() if contours else ()):
@@ -157,9 +157,7 @@ def _along_runs(
     index = np.full((runs.shape[0] + 2, runs.shape[1] + 2), -1, np.int32)
     index[rows + 1, columns + 1] = np.arange(count, dtype=np.int32)
     # Half of the eight directions: every link once.
-    beside = np.concatenate(
-        [index[rows + 1 + dy, columns + 1 + dx] for dy, dx in ((0, 1), (1, -1), (1, 0), (1, 1))]
-    )
+    beside = np.concatenate([index[rows + 1 + dy, columns + 1 + dx] for dy, dx in ((0, 1), (1, -1), (1, 0), (1, 1))])
     here = np.tile(np.arange(count, dtype=np.int32), 4)
     linked = beside >= 0
     here, beside = here[linked], beside[linked]
