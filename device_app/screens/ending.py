@@ -16,7 +16,8 @@ _LOOK_S = 0.1
 
 
 class ToldToEnd:
-    """Within it, SIGINT and SIGTERM close the app as its own way out does, instead of ending the process at once.
+    """Within it, SIGINT and SIGTERM close the app as its own way out does, instead of ending the process at once;
+    a second one interrupts it where it stands.
 
     Left to itself, SDL takes both signals for a closed window, and loses those that come before the window is there.
     Enter before anything of Kivy is imported. Outside the main thread, where Python hears no signals, it does nothing.
@@ -43,4 +44,6 @@ class ToldToEnd:
         Clock.schedule_interval(lambda _: app.stop() if self._told else None, _LOOK_S)
 
     def _hear(self, number: int, frame: FrameType | None) -> None:
+        if self._told:  # told twice: the clock that should have stopped the app stands still
+            raise KeyboardInterrupt
         self._told = True

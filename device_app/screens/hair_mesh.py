@@ -1,4 +1,4 @@
-"""Hair lines as one triangle mesh per class, built with numpy: a thousand `Line` instructions a frame would cost the frame."""
+"""Hair lines as one triangle mesh per class, built with numpy: a `Line` instruction per hair would cost the frame."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What stands between the live session and the screens: what is shown, frozen, measured with which profile, and saved."""
+"""Between the live session and the screens: what is shown, frozen, measured with which profile, and saved."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ class Instrument:
         return self._frozen is not None and self._frozen.analysis is None and not self._unmeasurable
 
     def freeze(self, now_ns: int) -> None:
-        """Stop at the sharpest of the last frames: an analysed one while the analysis keeps up, otherwise it is asked for."""
+        """Stop at the sharpest of the last frames: an analysed one while the analysis keeps up, else one to analyse."""
         if self._frozen is not None or self.shown is None:
             return
         if self.shown.analysis is not None:
@@ -203,7 +203,7 @@ class Instrument:
 
     # Saving.
     def save(self) -> bool:
-        """Save what is measured now; a frozen picture that is not measured yet is saved when it is. False: nothing there."""
+        """Save what is measured now, or a frozen picture as soon as it is measured. False: there is nothing to save."""
         measured = self.measured()
         if measured is None:
             self._save_when_measured = self.measuring

@@ -1,4 +1,4 @@
-"""The live screen: the picture with what was found, the figures beside it, and what can be done, in always the same place."""
+"""The live screen: the picture with what was found, the figures beside it, and what can be done with them."""
 
 from __future__ import annotations
 

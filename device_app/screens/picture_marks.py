@@ -56,7 +56,7 @@ class FocusRing(BoxLayout):
 
 
 class Inset(Widget):
-    """An analysed frame with its overlay, small, and how old it is; shown while the analysis runs behind the picture."""
+    """An analysed frame with its overlay, small, and its age; shown while the analysis runs behind the picture."""
 
     words = StringProperty("")
     age_width = NumericProperty(0.0)

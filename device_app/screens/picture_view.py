@@ -1,4 +1,4 @@
-"""The picture area: one frame fitted in, zoomed by pinching, bare while a finger rests on it; taps go to who listens."""
+"""The picture area: one frame fitted in, zoomed by pinching, bare while a finger rests on it."""
 
 from __future__ import annotations
 

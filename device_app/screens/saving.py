@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 
 class Saver:
-    """Writes analysed pictures into the records folder on a thread of its own. Used by one thread; nothing here blocks it.
+    """Writes analysed pictures into the records folder on a thread of its own. Used by one thread; nothing blocks it.
 
     Args:
         folder: made when the first result is saved.

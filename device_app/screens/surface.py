@@ -1,4 +1,4 @@
-"""Drawing one frame with the overlay that belongs to it: reused textures, the mask tinted in a shader, hair lines as meshes."""
+"""Drawing one frame with its overlay: reused textures, the mask tinted in a shader, hair lines as meshes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every word on the screens, by language and key. A language is complete or it is not offered (a test compares the keys)."""
+"""Every word on the screens, by language and key. A language is complete or it is not offered."""
 
 from __future__ import annotations
 

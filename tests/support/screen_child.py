@@ -1,7 +1,7 @@
 """The real app in a process of its own, driven by fingers: ``python -m tests.support.screen_child PLAN.json``.
 
-The plan names the window, the source and the steps: "press that, expect this". Every expectation waits until it holds; the
-process ends with code 1 and says what it saw when one never does.
+The plan names the window, the source and the steps: "press that, expect this". Every expectation waits until it holds;
+the process ends with code 1 and says what it saw when one never does.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
-"""The hazard of a stale overlay: whatever the camera and the analysis do, no mask lies on a picture that is not its own."""
+"""The hazard of a stale overlay: whatever camera and analysis do, no mask lies on a picture that is not its own."""
 
 from __future__ import annotations
+
+import itertools
 
 import pytest
 from hypothesis import given, settings
@@ -22,7 +24,7 @@ def _analysis(frame_id: int) -> Analysis:
 
 
 def _play(camera_ms: int, delays_ms: list[int]) -> list[tuple[int, Shown]]:
-    """Frames every `camera_ms`, analysed one after the other with these delays, newest first; what each moment shows."""
+    """Frames every `camera_ms`, analysed one by one with these delays, newest first; what each moment shows."""
     chooser, shown = Chooser(), []
     result: Result | None = None
     working: tuple[int, Result] | None = None
@@ -70,7 +72,7 @@ def test_a_slow_analysis_leaves_the_picture_at_the_rate_of_the_camera() -> None:
 def test_one_late_analysis_does_not_make_the_screen_flicker() -> None:
     shown = _play(33, [50] * 30 + [600] + [50] * 200)
     ways = [choice.analysis is not None for now, choice in shown if now > 200 * MS]
-    changes = [i for i, (one, other) in enumerate(zip(ways, ways[1:])) if one != other]
+    changes = [i for i, (one, other) in enumerate(itertools.pairwise(ways)) if one != other]
     assert len(changes) == 2  # ahead, and back
     assert (changes[1] - changes[0]) * 0.033 >= STEADY_S - 0.1
 
