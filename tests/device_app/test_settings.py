@@ -115,7 +115,7 @@ def test_the_command_line_wins_and_one_scale_replaces_the_other() -> None:
         settings.overridden(window="1x1")
 
 
-@given(st.floats())
+@given(st.floats(allow_subnormal=False))  # ONNX Runtime leaves its threads with subnormals switched off
 def test_a_scale_is_kept_exactly_or_refused(value: float) -> None:
     if 0.01 <= value <= 1000:
         assert check_scale(value) == value
