@@ -185,6 +185,19 @@ def measure_marks(
     return np.where(inside, centre, np.nan), np.where(inside, height, np.nan)
 
 
+def mark_shapes(profile: np.ndarray, centres: np.ndarray, spacing: float) -> np.ndarray:
+    """How the marks at the given centres (k,) rise over the paper: (k, 33), over one spacing each, the centre in the middle."""
+    away = np.linspace(-0.5, 0.5, 33)[None, :] * spacing
+    values = np.interp(centres[:, None] + away, np.arange(len(profile)), profile)
+    return values - _paper_level(np.broadcast_to(away, values.shape), values, spacing)
+
+
+def likeness(shapes: np.ndarray) -> float:
+    """How much alike the shapes (n, m) are: the part of them that their common (median) shape explains, up to 1."""
+    total = float(np.sum(shapes**2))
+    return 1.0 - float(np.sum((shapes - np.median(shapes, axis=0)) ** 2)) / total if total > 0 else 0.0
+
+
 def _paper_level(away: np.ndarray, values: np.ndarray, spacing: float) -> np.ndarray:
     """A line through the paper on the left and on the right of each mark: same shape as ``values``."""
     aside = np.abs(away) > 0.3 * spacing

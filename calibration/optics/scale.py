@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from calibration.errors import ScalpScopeError
-from calibration.optics.ruler_comb import MIN_TICKS, Comb, find_comb, measure_marks
+from calibration.optics.ruler_comb import MIN_TICKS, Comb, find_comb, likeness, mark_shapes, measure_marks
 from calibration.optics.ruler_view import RulerView, tick_directions
 
 _log = logging.getLogger(__name__)
@@ -21,7 +21,10 @@ MAX_DRIFT = 0.04
 _MAX_SIDE_PX = 2048
 _MIN_SUPPORT = 0.6  # part of the ticks that must be seen in a strip for it to belong to the ruler
 _MIN_HEIGHT = 0.35  # of the usual height of a tick
-_MAX_RESIDUAL = 0.05  # of the spacing
+_MAX_RESIDUAL = 0.05  # of the spacing, from ten ticks on
+_MEASURING_PX = 0.03
+_MIN_LIKENESS = 0.75  # hairs and pores differ from each other in width and depth, a ruler's ticks do not
+_MIN_STRIPS = 2  # a tick is longer than a thirtieth of the picture
 _PRIOR_PX, _PRIOR_TICKS = 0.1, 3.0  # what a tick's error is taken for before any is seen; keeps four lucky ticks humble
 _FLOOR = 2e-4  # relative; what pixels and interpolation do to all ticks alike, and residuals cannot show
 _SURE = 12.0  # ticks seen, none missing: no other direction need be tried
@@ -223,12 +226,16 @@ def _best_comb(view: RulerView) -> tuple[int, float, Comb] | None:
 
 @dataclass(frozen=True)
 class _Seen:
-    """Every sighting of a tick in a strip: (n,) arrays. ``u`` across the ticks, ``v`` along them, in pixels."""
+    """Every sighting of a tick in a strip: (n,) arrays. ``u`` across the ticks, ``v`` along them, in pixels.
+
+    `quality` is the comb's; `likeness` that of the ticks of the middling strip.
+    """
 
     number: np.ndarray
     u: np.ndarray
     v: np.ndarray
     quality: float
+    likeness: float
 
     def lean(self) -> float:
         """Slope du/dv of the ticks, common to all."""
@@ -248,13 +255,12 @@ def _follow(view: RulerView, strip: int, polarity: float, comb: Comb) -> _Seen |
     """Measure the comb's ticks in its own strip and, up and down from there, in all that show most of them."""
     numbers = np.arange(comb.first - 1, comb.last + 2)
     sightings: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
-    reference: np.ndarray | None = None
+    alike: list[float] = []
     for order in (range(strip, view.strips), range(strip - 1, -1, -1)):
         places = comb.start + comb.spacing * numbers
         for current in order:
             u, height = measure_marks(polarity * view.profiles[current], view.valid[current], places, comb.spacing)
-            if reference is None:
-                reference = height
+            if not sightings:
                 usual = float(np.nanmedian(height[1:-1])) if np.isfinite(height[1:-1]).any() else 0.0
             offset = u - places
             possible = np.count_nonzero(np.isfinite(height[1:-1]))
@@ -263,16 +269,19 @@ def _follow(view: RulerView, strip: int, polarity: float, comb: Comb) -> _Seen |
             good = (height > _MIN_HEIGHT * usual) & (np.abs(offset - np.nanmedian(offset)) < 0.15 * comb.spacing)
             if np.count_nonzero(good[1:-1]) < max(3, _MIN_SUPPORT * possible):
                 break
+            alike.append(likeness(mark_shapes(polarity * view.profiles[current], u[good], comb.spacing)))
             sightings.append((numbers[good], u[good], np.full(np.count_nonzero(good), view.centre_v(current))))
             places = np.where(good, u, places + float(np.median(offset[good])))
     if not sightings:
         return None
     number, u, v = (np.concatenate(part) for part in zip(*sightings, strict=True))
-    return _Seen(number, u, v, comb.quality)
+    return _Seen(number, u, v, comb.quality, float(np.median(alike)))
 
 
 def _fit(view: RulerView, seen: _Seen, lean: float) -> _Measured | None:
     """A straight line through the ticks' mean positions, outliers refused."""
+    if seen.likeness < _MIN_LIKENESS or len(np.unique(seen.v)) < _MIN_STRIPS:
+        return None
     upright = seen.u - lean * (seen.v - seen.v.mean())
     numbers, index = np.unique(seen.number, return_inverse=True)
     # The median over the strips: where another line crosses a tick, its centre there is off.
@@ -288,7 +297,9 @@ def _fit(view: RulerView, seen: _Seen, lean: float) -> _Measured | None:
     square_sum = float(np.sum(residuals**2))
     sd = math.sqrt((square_sum + _PRIOR_TICKS * _PRIOR_PX**2) / (len(numbers) - 2 + _PRIOR_TICKS))
     residual = math.sqrt(square_sum / len(numbers))
-    if residual > _MAX_RESIDUAL * spacing:
+    # Four lines among hairs are evenly spaced by chance more often than ten: few ticks must be the more regular.
+    allowed = _MAX_RESIDUAL * min(1.0, (len(numbers) - 3) / 7)
+    if residual > allowed * spacing + _MEASURING_PX:
         return None
     upright_again = 1.0 / math.sqrt(1.0 + lean**2)
     return _Measured(
