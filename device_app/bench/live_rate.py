@@ -128,6 +128,7 @@ def _print(found: dict[str, Any], rate: LiveRate) -> None:
         f"(goal {GOAL_FPS:g}); {rate.other_share:.0%} of the pipeline is not the network (goal {GOAL_SHARE:.0%}): "
         + ("goals met" if rate.met else "goal missed"),
         highlight=False,
+        soft_wrap=True,
     )
 
 

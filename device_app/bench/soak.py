@@ -244,18 +244,22 @@ def _print(result: SoakResult, found: dict[str, Any]) -> None:
         back = [seconds for seconds in times if seconds is not None]
         longest = f"back after {np.median(back):.2f} s (median), {max(back):.2f} s (longest)" if back else "never back"
         if times:
-            console.print(f"{kind}: {len(times)} times, {len(times) - len(back)} without return; {longest}")
+            console.print(
+                f"{kind}: {len(times)} times, {len(times) - len(back)} without return; {longest}", soft_wrap=True
+            )
     dropped = ", ".join(f"{count} {cause}" for cause, count in found["dropped"].items() if count)
     session = found["memory"]["session_mb"]
     console.print(
         f"{result.minutes:.1f} minutes: {found['captured']} captured = {found['analysed']} analysed + {dropped}: "
         + ("reconciles" if result.reconciles else "DOES NOT RECONCILE"),
         highlight=False,
+        soft_wrap=True,
     )
     console.print(
         f"memory of the session {session['first']:.0f} to {session['last']:.0f} MiB, growth {result.growth:+.1%}; "
         + ("goals met" if result.met else "goal missed"),
         highlight=False,
+        soft_wrap=True,
     )
 
 

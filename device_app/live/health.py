@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from collections import deque
@@ -273,14 +274,14 @@ class SpreadMeter:
 
     def spreads(self, last: int | None = None) -> dict[str, Spread]:
         """The spread under each name, over the last `last` values (None: all that are kept)."""
-        with self._lock:
-            values = {name: np.array(kept)[-(last or self._keep) :] for name, kept in self._values.items()}
-        return {
-            name: Spread(
-                float(np.percentile(array, 50)), float(np.percentile(array, 95)), float(array.mean()), len(array)
-            )
-            for name, array in values.items()
-        }
+        with self._lock:  # only what is asked for is copied: the screen asks many times a second
+            values = {name: list(itertools.islice(reversed(kept), last)) for name, kept in self._values.items()}
+        return {name: _spread(kept) for name, kept in values.items()}
+
+
+def _spread(values: list[float]) -> Spread:
+    p50, p95 = np.percentile(values, (50, 95))
+    return Spread(float(p50), float(p95), sum(values) / len(values), len(values))
 
 
 def resident_mb(pid: int | None) -> float | None:

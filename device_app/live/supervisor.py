@@ -52,8 +52,8 @@ class LiveSession:
     def stop(self) -> None:
         """Release the source and end the worker. Safe to call twice; the session cannot be started again."""
         self._mailbox.close()
-        self._keeper.stop()
         self._reader.stop()
+        self._keeper.stop()
 
     def use(self, settings: PipelineSettings) -> None:
         """Analyse like this from the next frame on. Another bundle or precision is loaded by the same worker."""

@@ -194,13 +194,15 @@ def entries(folder: str) -> set[str]:
 
 def test_stopping_leaves_no_process_and_no_shared_memory(start_session):
     shared = entries("/dev/shm")
-    session = start_session(BenchSource())
+    session = start_session(BenchSource(), patience=Patience(spare_s=1e9))
     analysed_more(session)
     pid = session.health().worker_pid
+    descriptors = len(entries("/proc/self/fd"))
     os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: session.health().worker_pid not in (None, pid), "the next worker")
     analysed_more(session)
     second = session.health().worker_pid
-    descriptors = len(entries("/proc/self/fd"))
+    assert len(entries("/proc/self/fd")) == descriptors  # a restart leaks none
     settle(session)
     session.stop()
     assert not psutil.pid_exists(pid) and not psutil.pid_exists(second)
