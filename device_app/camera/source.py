@@ -29,7 +29,7 @@ class SourceLost(ScalpScopeError):
     """The source was there and is gone (unplugged, stalled, ended with an error). Opening it again may help."""
 
 
-class SourceEnded(Exception):  # noqa: N818 - an end is not an error
+class SourceEnded(Exception):
     """A file or folder has no more frames and does not loop."""
 
 
