@@ -29,7 +29,7 @@ from device_app.screens.controls import Press
 from device_app.screens.instrument import Instrument
 from device_app.screens.texts import text
 
-_CROSS_PX = 12.0
+_CROSS_UNITS = 1.5
 _LONGEST_NUMBER = 8
 
 
@@ -128,7 +128,7 @@ class CalibrateScreen(Screen):
         """Draw the ticks or the tapped points where the picture lies now."""
         calibration = self.calibration
         points = calibration.points if calibration.scale is None else calibration.scale.ticks
-        self.ids.view.surface.mark_points(points, theme.ACCENT, _CROSS_PX)
+        self.ids.view.surface.mark_points(points, theme.ACCENT, _CROSS_UNITS * App.get_running_app().unit)
 
     # Buttons and fingers.
     def choose(self, way: Way | str) -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from kivy.core.text import Label as TextTexture
 from kivy.graphics import Color, Line, Rectangle
 from kivy.properties import BooleanProperty, NumericProperty, ObjectProperty, StringProperty
 from kivy.uix.boxlayout import BoxLayout
 from kivy.uix.widget import Widget
 
 from device_app.screens import theme
+from device_app.screens.canvas_text import CanvasText
 from device_app.screens.readings import LAST_BIN_UM, Histogram, Reading
 from device_app.screens.texts import text
 from device_app.vision.hairs import HairClass
@@ -41,7 +41,7 @@ class HistogramView(Widget):
     unit = NumericProperty(8.0)
 
     def __init__(self, **kwargs: Any) -> None:
-        self._letters: dict[tuple[str, float], TextTexture] = {}
+        self._letters = CanvasText()
         super().__init__(**kwargs)
         for name in ("pos", "size", "histogram", "why_empty", "text_px", "unit"):
             self.fbind(name, self._draw)
@@ -57,13 +57,13 @@ class HistogramView(Widget):
             if histogram is not None and histogram.highest:
                 self._bars(histogram, axis_y, top)
             elif self.why_empty:
-                self._write(self.why_empty, self.center_x, (axis_y + top) / 2 - self.text_px / 2, theme.DIM)
+                y = (axis_y + top - self.text_px) / 2
+                self._letters.write(self.why_empty, self.center_x, y, self.text_px, theme.DIM, shift=0.5)
             Color(*theme.DIM)
             Line(points=[self.x, axis_y, self.right, axis_y], width=1)
-            cuts = {0.0, LAST_BIN_UM} | ({30.0, 60.0, 90.0} if self.width > 12 * self.text_px else {60.0})
+            cuts = {0.0, LAST_BIN_UM}
             if histogram is not None:
-                classes = histogram.classes
-                cuts = {0.0, LAST_BIN_UM, classes.vellus_below_um, classes.terminal_above_um}
+                cuts |= {histogram.classes.vellus_below_um, histogram.classes.terminal_above_um}
             for cut in sorted(cuts):
                 self._mark(cut, axis_y)
 
@@ -85,18 +85,8 @@ class HistogramView(Widget):
         Color(*theme.DIM)
         Line(points=[x, axis_y, x, axis_y - self.unit / 2], width=1)
         words = f"{at_um:g}" if at_um < LAST_BIN_UM else f"{at_um:g}+ {text('unit_um')}"
-        self._write(words, x, self.y, theme.DIM)
-
-    def _write(self, words: str, centre_x: float, y: float, colour: theme.Colour) -> None:
-        letters = self._letters.get((words, self.text_px))
-        if letters is None:
-            letters = TextTexture(text=words, font_size=self.text_px, font_name="Roboto")
-            letters.refresh()
-            self._letters[words, self.text_px] = letters
-        width, height = letters.texture.size
-        x = min(max(centre_x - width / 2, self.x), self.right - width)
-        Color(*colour)
-        Rectangle(texture=letters.texture, pos=(round(x), round(y)), size=(width, height))
+        shift = 0.0 if at_um == 0 else (1.0 if at_um >= LAST_BIN_UM else 0.5)
+        self._letters.write(words, x, self.y, self.text_px, theme.DIM, shift)
 
 
 class Legend(BoxLayout):

@@ -54,15 +54,17 @@ class LiveScreen(Screen):
     def refresh_picture(self) -> None:
         """Show the picture of this moment."""
         shown = self.instrument.shown
+        if shown is not None and self._lost:
+            shown = Shown(shown.frame)
         view = self.ids.view
         view.show(shown, self._light)
         view.surface.dim(self._lost)
-        inset = None if shown is None or shown.inset is None or self._lost else Shown(*shown.inset)
+        inset = None if shown is None or shown.inset is None else Shown(*shown.inset)
         age_s = 0.0 if inset is None else (time.monotonic_ns() - inset.frame.captured_ns) / 1e9
         self.ids.inset.tell(inset, age_s, view.held, self._light)
         analysis = None if shown is None else shown.analysis
-        self.ids.focus.tell(None if analysis is None or self._lost else analysis.focus)
-        self.can_save = self.instrument.measured() is not None or self.instrument.measuring
+        self.ids.focus.tell(None if analysis is None else analysis.focus)
+        self.can_save = not self._lost and (self.instrument.measured() is not None or self.instrument.measuring)
         self.frozen = self.instrument.frozen
 
     def refresh_state(self, health: Health, now_ns: int) -> None:

@@ -12,11 +12,14 @@ from kivy.uix.widget import Widget
 
 from calibration.optics.focus import SHARP_ENOUGH
 from device_app.screens import theme
+from device_app.screens.canvas_text import CanvasText
 from device_app.screens.choosing import Shown
 from device_app.screens.surface import FrameSurface
 from device_app.screens.texts import text
 from device_app.vision.hairs import Hair
 from device_app.vision.overlay import bar_length_um, class_of
+
+_INSET_LINE_PX = 3.0
 
 
 class ScaleBar(BoxLayout):
@@ -80,7 +83,7 @@ class Inset(Widget):
                 self._surface = None
             return
         if self._surface is None:
-            self._surface = FrameSurface()
+            self._surface = FrameSurface(line_px=_INSET_LINE_PX)
             self.canvas.before.add(self._surface)
         height, width = shown.frame.image.shape[:2]
         self.height = self.width * height / width
@@ -98,6 +101,7 @@ class WidthPlot(Widget):
     text_px = NumericProperty(16.0)
 
     def __init__(self, **kwargs: Any) -> None:
+        self._letters = CanvasText()
         super().__init__(**kwargs)
         for name in ("pos", "size", "values", "colour", "cuts", "text_px"):
             self.fbind(name, self._draw)
@@ -115,7 +119,10 @@ class WidthPlot(Widget):
             for cut in self.cuts:
                 if cut < top:
                     y = self.y + self.height * cut / top
-                    Line(points=[self.x, y, self.right, y], width=1, dash_offset=4, dash_length=4)
+                    words = f"{cut:g}"
+                    room = 1.3 * self._letters.width_of(words, self.text_px)
+                    self._letters.write(words, self.right, y - 0.6 * self.text_px, self.text_px, theme.DIM, shift=1.0)
+                    Line(points=[self.x, y, self.right - room, y], width=1, dash_offset=4, dash_length=4)
             Color(*self.colour)
             step = self.width / (len(values) - 1)
             for run in _runs(values):

@@ -33,6 +33,7 @@ class PictureView(StencilView):
     holdable = BooleanProperty(True)
     slop = NumericProperty(14.0)
     screen_px_per_px = NumericProperty(1.0)
+    line_px = NumericProperty(5.0)
 
     __events__ = ("on_picture_tap", "on_placed")
 
@@ -51,7 +52,7 @@ class PictureView(StencilView):
         with self.canvas:
             Color(*theme.SURFACE)
             self._ground = Rectangle()
-        self.bind(pos=self._replace, size=self._replace)
+        self.bind(pos=self._replace, size=self._replace, line_px=self._replace)
 
     @property
     def shown(self) -> Shown | None:
@@ -120,6 +121,7 @@ class PictureView(StencilView):
         self._centre = (self._clamped(0), self._clamped(1))
         left, top, scale = self._placement()
         self.screen_px_per_px = scale
+        self.surface.line_px = self.line_px
         self.surface.place(left, top, scale)
         self.dispatch("on_placed")
 

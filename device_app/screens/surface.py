@@ -40,14 +40,18 @@ void main(void) {
 """
 _TOP_LEFT_FIRST = (0, 1, 1, 1, 1, 0, 0, 0)  # rows of a picture run down, those of a texture up
 _DIMMED = 0.35
-_LINE_PX = 5.0  # on the screen, dark halo included
 
 
 class FrameSurface(InstructionGroup):
-    """One frame on the canvas. `show` sets what, `place` sets where; both may be called every tick."""
+    """One frame on the canvas. `show` sets what, `place` sets where; both may be called every tick.
 
-    def __init__(self) -> None:
+    Args:
+        line_px: width of the hair lines on the screen, dark halo included; may be set later.
+    """
+
+    def __init__(self, line_px: float = 5.0) -> None:
         super().__init__()
+        self.line_px = line_px
         self.shown: Shown | None = None
         self.bare = False
         self._place = (0.0, 0.0, 1.0)
@@ -55,7 +59,7 @@ class FrameSurface(InstructionGroup):
         self._mask: Texture | None = None
         self._rgba = np.zeros((0, 0, 4), np.uint8)
         self._drawn: tuple[int, bool] | None = None
-        self._lined: tuple[Analysis | None, float] | None = None
+        self._lined: tuple[Analysis | None, float, float] | None = None
         self._light_of: FlatField | None = None
         self._context = RenderContext(use_parent_projection=True, use_parent_modelview=True)
         self._context.shader.fs = _SHADER
@@ -134,13 +138,13 @@ class FrameSurface(InstructionGroup):
             for x, y in points
             for dx, dy in ((1, 0), (0, 1))
         ]
-        self._add_ribbons(self._extra, ribbons(lines, _LINE_PX / self._place[2]), colour)
+        self._add_ribbons(self._extra, ribbons(lines, self.line_px / self._place[2]), colour)
 
     def mark_line(self, line: np.ndarray | None, colour: theme.Colour) -> None:
         """Draw one polyline (N, 2) of the picture thickly, and nothing else of this kind; None clears."""
         self._extra.clear()
         if line is not None:
-            self._add_ribbons(self._extra, ribbons([line], 1.8 * _LINE_PX / self._place[2]), colour)
+            self._add_ribbons(self._extra, ribbons([line], 1.8 * self.line_px / self._place[2]), colour)
 
     def _picture_size(self) -> tuple[int, int]:
         return (1, 1) if self._picture is None else self._picture.size
@@ -180,13 +184,14 @@ class FrameSurface(InstructionGroup):
     def _draw_lines(self) -> None:
         shown, scale = self.shown, self._place[2]
         analysis = None if shown is None or self.bare else shown.analysis
-        if self._lined is not None and self._lined[0] is analysis and self._lined[1] == scale:
+        lined = self._lined
+        if lined is not None and lined[0] is analysis and lined[1:] == (scale, self.line_px):
             return
-        self._lined = (analysis, scale)
+        self._lined = (analysis, scale, self.line_px)
         self._lines.clear()
         if analysis is None:
             return
-        for kind, mesh in lines_by_class(analysis.measurements, _LINE_PX / scale).items():
+        for kind, mesh in lines_by_class(analysis.measurements, self.line_px / scale).items():
             colour = theme.UNCLASSED if kind is None else theme.CLASS_COLOURS[kind]
             self._add_ribbons(self._lines, mesh, colour)
 

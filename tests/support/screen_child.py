@@ -53,6 +53,11 @@ class CutSource:
     def close(self) -> None:
         self._source.close()
 
+    def swap(self, source: FrameSource) -> None:
+        """Another camera in its place."""
+        old, self._source = self._source, source
+        old.close()
+
 
 def window_picture() -> np.ndarray:
     """What is on the window now, (H, W, 3) BGR."""
@@ -227,6 +232,7 @@ class Driver:
         """Touch the middle of a control."""
         from kivy.core.window import Window
 
+        yield from self._wait(0.1)  # a control that has just come is laid out with the next frame
         control = self._control(key)
         x, y = control.to_window(*control.center)
         if not (0 <= x < Window.width and 0 <= y < Window.height):
@@ -286,6 +292,17 @@ class Driver:
     def do_cut(self, cut: bool) -> None:
         """Pull the camera's cable, or plug it in."""
         self.source.cut = cut
+
+    def do_source(self, spec: str) -> Iterator[None]:
+        """Another picture under the microscope; goes on when some frames of it have come."""
+        session = self.app.instrument.session
+        before = session.health().captured
+        self.source.swap(open_source(spec))
+        until = time.monotonic() + PATIENCE_S
+        while session.health().captured < before + 5:
+            if time.monotonic() > until:
+                raise AssertionError(f"{spec} gives no frames")
+            yield
 
     def do_kill_worker(self, _: Any) -> None:
         """The analysis process dies."""
