@@ -16,6 +16,7 @@ from kivy.uix.screenmanager import NoTransition, ScreenManager
 
 from device_app.screens import theme
 from device_app.screens.calibrate_screen import CalibrateScreen
+from device_app.screens.choosing import Shown
 from device_app.screens.instrument import Instrument
 from device_app.screens.live_screen import LiveScreen
 from device_app.screens.texts import text
@@ -37,7 +38,6 @@ class ScalpScopeApp(App):
     touch = NumericProperty(56.0)
     folded = BooleanProperty(False)
 
-    surface_colour = ColorProperty(theme.SURFACE)
     raised_colour = ColorProperty(theme.RAISED)
     control_colour = ColorProperty(theme.CONTROL)
     pressed_colour = ColorProperty(theme.PRESSED)
@@ -82,6 +82,10 @@ class ScalpScopeApp(App):
     def go_to(self, screen: str) -> None:
         """Show a screen by its name."""
         self.screens.current = screen
+
+    def after_each_frame(self, call: Callable[[Shown | None], None]) -> None:
+        """Call this with what the live screen shows whenever the window was drawn; for benchmarks."""
+        Window.bind(on_flip=lambda *_: call(self.live.ids.view.shown))
 
     def open_settings(self, *_: Any) -> bool:
         """Kivy's own settings have no place here."""

@@ -6,12 +6,10 @@ import math
 from typing import Any
 
 from kivy.clock import Clock
-from kivy.graphics import Color, Rectangle
 from kivy.properties import BooleanProperty, NumericProperty
 from kivy.uix.stencilview import StencilView
 
 from calibration.optics.illumination import FlatField
-from device_app.screens import theme
 from device_app.screens.choosing import Shown
 from device_app.screens.surface import FrameSurface
 
@@ -49,9 +47,6 @@ class PictureView(StencilView):
         self._visible = False
         super().__init__(**kwargs)
         self.surface = FrameSurface()
-        with self.canvas:
-            Color(*theme.SURFACE)
-            self._ground = Rectangle()
         self.bind(pos=self._replace, size=self._replace, line_px=self._replace)
 
     @property
@@ -117,7 +112,6 @@ class PictureView(StencilView):
         return left, top, scale
 
     def _replace(self, *_: Any) -> None:
-        self._ground.pos, self._ground.size = self.pos, self.size
         self._centre = (self._clamped(0), self._clamped(1))
         left, top, scale = self._placement()
         self.screen_px_per_px = scale

@@ -24,6 +24,7 @@ from device_app.screens import theme
 from device_app.screens.choosing import Shown
 from device_app.screens.hair_mesh import lines_by_class, ribbons
 
+# Each shader does what its picture needs and no more: drawn by the processor, every texture read costs a millisecond.
 _SHADER = """
 $HEADER$
 uniform sampler2D mask;
@@ -32,11 +33,16 @@ uniform vec4 tint;
 uniform vec2 light_nodes;
 void main(void) {
     vec3 picture = texture2D(texture0, tex_coord0).rgb;
+    %s
+    gl_FragColor = vec4(picture, 1.0) * frag_color;
+}
+"""
+_EVEN_OUT = """
     vec2 node = (tex_coord0 * (light_nodes - 1.0) + 0.5) / light_nodes;
     picture = min(picture / max(texture2D(light, node).rgb, 0.05), 1.0);
-    float hair = texture2D(mask, tex_coord0).r;
-    gl_FragColor = vec4(mix(picture, tint.rgb, tint.a * hair), 1.0) * frag_color;
-}
+"""
+_TINT = """
+    picture = mix(picture, tint.rgb, tint.a * texture2D(mask, tex_coord0).r);
 """
 _TOP_LEFT_FIRST = (0, 1, 1, 1, 1, 0, 0, 0)  # rows of a picture run down, those of a texture up
 _DIMMED = 0.35
@@ -61,25 +67,21 @@ class FrameSurface(InstructionGroup):
         self._drawn: tuple[int, bool] | None = None
         self._lined: tuple[Analysis | None, float, float] | None = None
         self._light_of: FlatField | None = None
-        self._context = RenderContext(use_parent_projection=True, use_parent_modelview=True)
-        self._context.shader.fs = _SHADER
-        if not self._context.shader.success:
-            raise RuntimeError("the graphics driver refuses the picture's shader")
-        self._context["mask"], self._context["light"] = 1, 2
+        self._contexts: dict[tuple[bool, bool], RenderContext] = {}
+        self._used: tuple[bool, bool] | None = None
+        self._slot = InstructionGroup()
         self._bind_mask, self._bind_light = BindTexture(index=1), BindTexture(index=2)
+        self._light_nodes = (1.0, 1.0)
         self._rectangle = Rectangle()
         self._brightness = Color(1, 1, 1, 1)
-        for instruction in (self._brightness, self._bind_mask, self._bind_light, self._rectangle):
-            self._context.add(instruction)
         self._shift, self._scale = Translate(0, 0), Scale(1, 1, 1)
         self._lines = InstructionGroup()
         self._extra = InstructionGroup()
         self._smooth = _line_texture()
         to_corner = Translate(0.5, 0.5)  # pixel centres are at .0, the picture begins half a pixel before
         overlay = (PushMatrix(), self._shift, self._scale, to_corner, self._lines, self._extra, PopMatrix())
-        for instruction in (self._context, *overlay):
+        for instruction in (self._slot, *overlay):
             self.add(instruction)
-        self._use_light(None)
 
     def show(self, shown: Shown, bare: bool = False, light: FlatField | None = None) -> None:
         """Draw this; nothing is uploaded again that is there already.
@@ -98,11 +100,11 @@ class FrameSurface(InstructionGroup):
         if self._drawn != (frame.id, overlaid):
             if overlaid and analysis is not None:
                 self._upload_mask(analysis.mask)
-            self._context["tint"] = theme.MASK_TINT if overlaid else (0.0, 0.0, 0.0, 0.0)
             self._drawn = (frame.id, overlaid)
             self._lined = None
         if light is not self._light_of:
             self._use_light(light)
+        self._use_shader(overlaid, light is not None)
         self._draw_lines()
 
     def dim(self, dimmed: bool) -> None:
@@ -168,18 +170,48 @@ class FrameSurface(InstructionGroup):
             self._bind_mask.texture = self._mask
         self._mask.blit_buffer(np.ascontiguousarray(mask).reshape(-1), colorfmt="luminance", bufferfmt="ubyte")
 
+    def _use_shader(self, overlaid: bool, lit: bool) -> None:
+        """Draw the picture with the shader for what it needs."""
+        if self._used == (overlaid, lit):
+            return
+        context = self._contexts.get((overlaid, lit))
+        if context is None:
+            context = self._made_context(overlaid, lit)
+            self._contexts[overlaid, lit] = context
+        if lit:
+            context["light_nodes"] = self._light_nodes
+        self._slot.clear()
+        self._slot.add(context)
+        self._used = (overlaid, lit)
+
+    def _made_context(self, overlaid: bool, lit: bool) -> RenderContext:
+        context = RenderContext(use_parent_projection=True, use_parent_modelview=True)
+        context.shader.fs = _SHADER % ((_EVEN_OUT if lit else "") + (_TINT if overlaid else ""))
+        if not context.shader.success:
+            raise RuntimeError("the graphics driver refuses the picture's shader")
+        context.add(self._brightness)
+        if overlaid:
+            context["mask"], context["tint"] = 1, theme.MASK_TINT
+            context.add(self._bind_mask)
+        if lit:
+            context["light"] = 2
+            context.add(self._bind_light)
+        context.add(self._rectangle)
+        return context
+
     def _use_light(self, light: FlatField | None) -> None:
         """The reciprocal of the gains, which fits 8 bits well, spread by the texture unit between the nodes."""
-        self._light_of = light
-        gains = np.ones((1, 1, 3)) if light is None else light.gains * np.asarray(light.white_balance)
-        levels = np.clip(np.round(255 / gains), 1, 255).astype(np.uint8)
-        nodes = cv2.cvtColor(levels, cv2.COLOR_RGB2RGBA)
+        self._light_of, self._used = light, None
+        if light is None:
+            return
+        gains = light.gains * np.asarray(light.white_balance)
+        nodes = cv2.cvtColor(np.clip(np.round(255 / gains), 1, 255).astype(np.uint8), cv2.COLOR_RGB2RGBA)
         rows, columns = nodes.shape[:2]
         texture = Texture.create(size=(columns, rows), colorfmt="rgba")
         texture.wrap = "clamp_to_edge"
         texture.blit_buffer(nodes.reshape(-1), colorfmt="rgba", bufferfmt="ubyte")
         self._bind_light.texture = texture
-        self._context["light_nodes"] = (float(columns), float(rows))
+        self._light_nodes = (float(columns), float(rows))
 
     def _draw_lines(self) -> None:
         shown, scale = self.shown, self._place[2]
