@@ -15,7 +15,14 @@ import cv2
 import numpy as np
 
 from device_app.vision.edge_model import fit_profiles
-from device_app.vision.profiles import ACROSS, MARGIN_PX, Profiles, read_profiles
+from device_app.vision.profiles import (
+    ACROSS,
+    MARGIN_PX,
+    Profiles,
+    centre_in_mask,
+    quantile_rows,
+    read_profiles,
+)
 from device_app.vision.tracing import Strand
 
 _BIN_PX, _BINS = 0.6, 36  # of the mean profile, from 12 px inside the edge to 9 px outside
@@ -47,6 +54,8 @@ def measure_widths(image: np.ndarray, mask: np.ndarray, strands: list[Strand]) -
     lines = np.stack([strand.centre_line for strand in strands]).astype(np.float32)
     half = np.array([strand.mask_width_px / 2 for strand in strands], np.float32)
     normals = _normals(lines)
+    shift, half = centre_in_mask(mask, lines, normals, half)
+    lines = (lines + smooth_rows(shift, 0)[..., None] * normals).astype(np.float32)
     profiles = read_profiles(image, mask, lines, normals, half)
     left, right = _edges(profiles, half)
     widths = _without_outliers(left + right)
@@ -116,15 +125,22 @@ def _normals(lines: np.ndarray) -> np.ndarray:
 def _edges(profiles: Profiles, half: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Distance (H, K) from the centre line to the left and to the right edge, NaN where there is none."""
     middle = ACROSS // 2
+    sides = ((-1, slice(None, middle + 1)), (1, slice(middle, None)))
+    skin = [profiles.skin[:, :, part] for _, part in sides]
+    amount = np.stack([where.sum(axis=2) for where in skin])
+    level_of_skin = np.stack(
+        [(profiles.signal[:, :, part] * where).sum(axis=2) for (_, part), where in zip(sides, skin)]
+    )
+    level_of_skin /= np.maximum(amount, 1)
     found = []
-    for side in (-1, 1):
-        part = slice(None, middle + 1) if side < 0 else slice(middle, None)
+    for number, (side, part) in enumerate(sides):
+        # Where a neighbour stands too near to leave skin between, the skin beyond the other edge serves.
+        here = np.where(amount[number] >= 2, number, 1 - number)
+        background = np.take_along_axis(level_of_skin, here[None], 0)[0]
+        usable = profiles.clean & (amount.max(axis=0) >= 2)
         out = profiles.signal[:, :, part][:, :, ::side]
-        skin = profiles.skin[:, :, part][:, :, ::side]
         near = profiles.near[:, :, part][:, :, ::side]
         distance = np.abs(profiles.offset[:, part][:, ::side])
-        usable = profiles.clean & (skin.sum(axis=2) >= 2)
-        background = (out * skin).sum(axis=2) / np.maximum(skin.sum(axis=2), 1)
         # The shaft's level is that of the whole hair, just inside the edge: its darkest there, whatever shines within.
         weight = usable[..., None] * near
         mean = np.einsum("hkm,hkm->hm", np.nan_to_num(out), weight) / np.maximum(weight.sum(axis=1), 1)
@@ -150,15 +166,3 @@ def _without_outliers(widths: np.ndarray) -> np.ndarray:
     spread = quantile_rows(np.abs(widths - middle), 0.5)[:, None] * 1.5
     odd = ~(np.abs(widths - middle) <= np.maximum(4 * spread, 0.25 * middle + 1))
     return np.where(odd, np.nan, widths)
-
-
-def quantile_rows(values: np.ndarray, share: float) -> np.ndarray:
-    """(H,): a quantile of every row of an (H, K) array without its NaNs; NaN for a row of NaNs."""
-    ordered = np.sort(values, axis=1)
-    count = np.isfinite(ordered).sum(axis=1)
-    place = np.maximum(count - 1, 0) * share
-    low = np.floor(place).astype(int)
-    high = np.minimum(low + 1, np.maximum(count - 1, 0))
-    rows = np.arange(len(values))
-    result = ordered[rows, low] + (ordered[rows, high] - ordered[rows, low]) * (place - low)
-    return np.where(count > 0, result, np.nan)

@@ -110,9 +110,8 @@ def extend_to_mask(lines: np.ndarray, width_px: np.ndarray, mask: np.ndarray) ->
     # Half a look-ahead step is lost on the average.
     margin = np.minimum(tips, np.array([width - 1, height - 1]) - tips).min(axis=2)
     inside = margin > np.maximum(2.0, 0.15 * width_px)[:, None]
-    tips = np.clip(tips, 0, np.array([width - 1, height - 1]))
     longer = np.concatenate([tips[:, :1], lines, tips[:, 1:]], axis=1)
-    return _even_again(longer, samples), inside
+    return _even_again(np.clip(longer, 0, np.array([width - 1, height - 1])), samples), inside
 
 
 def _even_again(lines: np.ndarray, samples: int) -> np.ndarray:

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from device_app.vision.diameter import Widths, measure_widths, quantile_rows
+from device_app.vision.diameter import Widths, measure_widths
 from device_app.vision.hairs import TRICHOSCOPY, Figure, Hair, HairClasses, Measurements
 from device_app.vision.intervals import (
     deviation_interval,
@@ -30,6 +30,7 @@ from device_app.vision.intervals import (
     share_interval,
     sum_interval,
 )
+from device_app.vision.profiles import quantile_rows
 from device_app.vision.tracing import Strand, trace_hairs
 
 DIVERSITY_LIMIT = 0.20

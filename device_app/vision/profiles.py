@@ -62,7 +62,52 @@ def read_profiles(
     skin, near, clean = _tell_apart(covered, offset, reach, half)
     shaft = (np.abs(offset) > 0.4 * half[:, None]) & (np.abs(offset) < 0.85 * half[:, None])
     signal = _signal(colour.astype(np.float32), skin & clean[..., None], shaft[:, None, :] & clean[..., None])
+    # Where the mask stands out over a thin hair, what was taken for shaft was partly skin: 1 is the hair's own level.
+    known = clean[..., None] & np.isfinite(signal)
+    mean = np.where(known, signal, 0).sum(axis=1) / np.maximum(known.sum(axis=1), 1)
+    level = np.where(np.abs(offset) < half[:, None], mean, 0).max(axis=1)
+    signal /= np.clip(level, 0.5, 5.0)[:, None, None]
     return Profiles(offset, signal, skin, near, clean)
+
+
+def centre_in_mask(
+    mask: np.ndarray, lines: np.ndarray, normals: np.ndarray, half: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Where the hairs' axes lie in the native mask, and how wide it is there: tracing saw it shrunk.
+
+    Returns:
+        (hairs, K) float64 shifts along the normals, NaN where another hair touches, and (hairs,) float32 half widths.
+    """
+    reach = 1.6 * half + 6
+    offset = reach[:, None] * np.linspace(-1, 1, ACROSS, dtype=np.float32)
+    x, y = (
+        (lines[:, :, None, axis] + offset[:, None, :] * normals[:, :, None, axis]).reshape(-1, ACROSS)
+        for axis in (0, 1)
+    )
+    covered = _remap(mask, x, y, cv2.INTER_NEAREST, cv2.BORDER_CONSTANT).reshape(*lines.shape[:2], ACROSS)
+    hair = (covered == 255) | (np.abs(offset) < 0.4 * half[:, None])[:, None, :]
+    middle = ACROSS // 2
+    left, right = np.argmin(hair[:, :, middle::-1], axis=2), np.argmin(hair[:, :, middle:], axis=2)
+    step = (reach / middle)[:, None]
+    # argmin is 0 where the hair fills the profile to its end.
+    alone = (left > 0) & (right > 0) & (covered[:, :, middle] != _OUTSIDE)
+    width = np.where(alone, (left + right - 1) * step, np.nan)
+    typical = quantile_rows(width, 0.5)
+    known = np.isfinite(typical)
+    alone &= np.abs(width - np.where(known, typical, 0)[:, None]) < 0.3 * np.where(known, typical, 0)[:, None] + 1.5
+    return np.where(alone, (right - left) / 2 * step, np.nan), np.where(known, typical / 2, half).astype(np.float32)
+
+
+def quantile_rows(values: np.ndarray, share: float) -> np.ndarray:
+    """(H,): a quantile of every row of an (H, K) array without its NaNs; NaN for a row of NaNs."""
+    ordered = np.sort(values, axis=1)
+    count = np.isfinite(ordered).sum(axis=1)
+    place = np.maximum(count - 1, 0) * share
+    low = np.floor(place).astype(int)
+    high = np.minimum(low + 1, np.maximum(count - 1, 0))
+    rows = np.arange(len(values))
+    result = ordered[rows, low] + (ordered[rows, high] - ordered[rows, low]) * (place - low)
+    return np.where(count > 0, result, np.nan)
 
 
 def _remap(picture: np.ndarray, x: np.ndarray, y: np.ndarray, interpolation: int, border: int) -> np.ndarray:
