@@ -1,64 +1,147 @@
-"""Takes the pictures of docs/images from the running app: ``make screenshots``.
+"""Takes the pictures of docs/images from the running app on the demo scalp: ``make screenshots``.
 
-    python docs/take_screenshots.py [--bundle FOLDER] [--out FOLDER]
-
-Each picture is the real app in a process of its own, on the demonstration scalp, driven as the tests drive it.
-Needs a display of 1920x1080 or more, such as Xvfb's.
+Each picture is one run of the real app with the bundle that ships: the steps below, then what the window shows.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import subprocess
 import sys
 import tempfile
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
-SIZES = ((1920, 1080), (800, 480))
-DEMO_SCALE_UM_PER_PX = 3.0
-MEASURED: dict[str, Any] = {"expect": {"picture": True, "density_not": "–", "diameter_not": "–"}}
-WAYS: dict[str, list[dict[str, Any]]] = {
-    "live": [MEASURED, {"wait": 3}],
-    "frozen": [MEASURED, {"press": "freeze"}, {"expect": {"frozen": True, "overlay": True}}, {"tap_hair": None}],
-    "calibrate": [MEASURED, {"press": "calibrate"}, {"expect": {"screen": "calibrate"}}, {"wait": 1}],
+import cv2
+import numpy as np
+
+from device_app.bundle import default_bundle_path
+from device_app.camera.demo import DemoScalp
+from device_app.live.settings import PipelineSettings
+from device_app.live.supervisor import LiveSession
+from device_app.screens.app import run_app
+from device_app.screens.calibrating import Way
+
+IMAGES = Path(__file__).resolve().parent / "images"
+PATIENCE_S = 120.0
+
+Steps = Callable[[Any], Iterator[None]]
+
+
+def until(holds: Callable[[], bool], what: str) -> Iterator[None]:
+    """Wait for something to hold."""
+    end = time.monotonic() + PATIENCE_S
+    while not holds():
+        if time.monotonic() > end:
+            raise SystemExit(f"gave up waiting for {what}")
+        yield
+
+
+def pause(seconds: float) -> Iterator[None]:
+    """Let things settle."""
+    end = time.monotonic() + seconds
+    return until(lambda: time.monotonic() > end, "time to pass")
+
+
+def frozen(app: Any) -> Iterator[None]:
+    """The picture stands still, measured."""
+    instrument = app.instrument
+    yield from until(lambda: instrument.session.latest_result() is not None, "the first analysis")
+    yield from pause(3.0)
+    app.live.press_freeze()
+    yield from until(lambda: instrument.frozen and not instrument.measuring, "the frozen picture's analysis")
+    yield from pause(1.0)
+
+
+def one_hair(app: Any) -> Iterator[None]:
+    """The card of the longest hair."""
+    yield from frozen(app)
+    hairs = app.instrument.shown.analysis.measurements.hairs
+    hair = max((hair for hair in hairs if np.isfinite(hair.diameter_px)), key=lambda hair: hair.length_px)
+    app.live.tapped(*map(float, hair.centre_line[len(hair.centre_line) // 2]))
+    yield from pause(0.5)
+
+
+def histogram(app: Any) -> Iterator[None]:
+    """The folded screen's other tab."""
+    yield from frozen(app)
+    app.live.tab = "histogram"
+    yield from pause(0.5)
+
+
+def calibration(app: Any) -> Iterator[None]:
+    """The calibration screen, asking for a number."""
+    yield from until(lambda: app.instrument.session.latest_frame() is not None, "the first frame")
+    app.go_to("calibrate")
+    app.calibrate.choose(Way.RULER)
+    yield from pause(1.0)
+
+
+PICTURES: dict[str, tuple[tuple[int, int], Steps]] = {
+    "screen_1920x1080": ((1920, 1080), frozen),
+    "screen_800x480": ((800, 480), frozen),
+    "histogram_800x480": ((800, 480), histogram),
+    "one_hair_1280x800": ((1280, 800), one_hair),
+    "calibrate_800x480": ((800, 480), calibration),
 }
-"""What the fingers do before each picture."""
 
 
-def take(bundle: Path, out: Path, way: str, size: tuple[int, int]) -> None:
-    """Start the app at one size, go one way through it, and keep what the window then shows."""
-    picture = out / f"{way}_{size[0]}x{size[1]}.png"
-    with tempfile.TemporaryDirectory() as scratch:
-        plan = {
-            "bundle": str(bundle),
-            "records": f"{scratch}/records",
-            "window": size,
-            "demo": {"scale_um_per_px": DEMO_SCALE_UM_PER_PX},
-            "scale": DEMO_SCALE_UM_PER_PX,
-            "steps": [*WAYS[way], {"picture": str(picture)}],
-        }
-        plan_file = Path(scratch) / "plan.json"
-        plan_file.write_text(json.dumps(plan), encoding="utf-8")
-        command = [sys.executable, "-m", "tests.support.screen_child", str(plan_file)]
-        # A home of its own: no settings or profiles of this machine in the pictures.
-        environment = {**os.environ, "HOME": scratch, "XDG_CONFIG_HOME": scratch}
-        subprocess.run(command, cwd=ROOT, env=environment, check=True)
-    print(picture)
+def window_picture() -> np.ndarray:
+    """What the window shows, (H, W, 3) BGR."""
+    from kivy.core.window import Window
+    from kivy.graphics.opengl import GL_RGBA, GL_UNSIGNED_BYTE, glReadPixels
+
+    width, height = Window.system_size
+    pixels = glReadPixels(0, 0, width, height, GL_RGBA, GL_UNSIGNED_BYTE)
+    rgba = np.frombuffer(pixels, np.uint8).reshape(height, width, 4)[::-1]
+    return cv2.cvtColor(rgba, cv2.COLOR_RGBA2BGR)
+
+
+def take(name: str, bundle: Path, out: Path) -> None:
+    """Run the app for one picture; a process has one window, so this is called once in each."""
+    window, steps = PICTURES[name]
+    source = DemoScalp()
+    session = LiveSession(source, PipelineSettings(bundle, source.scale_um_per_px))
+
+    def opened(app: Any) -> None:
+        from kivy.clock import Clock
+
+        running = steps(app)
+
+        def advance(_: float) -> bool:
+            if next(running, "over") != "over":
+                return True
+            cv2.imwrite(str(out / f"{name}.png"), window_picture(), [cv2.IMWRITE_PNG_COMPRESSION, 9])
+            app.stop()
+            return False
+
+        Clock.schedule_interval(advance, 0)
+
+    with tempfile.TemporaryDirectory() as records:
+        run_app(session, window=window, records=Path(records), on_open=opened)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Take the pictures of docs/images from the running app.")
-    parser.add_argument("--bundle", type=Path, default=ROOT / "device_app" / "bundles" / "default")
-    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "images")
-    options = parser.parse_args()
-    options.out.mkdir(parents=True, exist_ok=True)
-    for way in WAYS:
-        for size in SIZES:
-            take(options.bundle.resolve(), options.out.resolve(), way, size)
+    """Take all pictures, or the one that is named."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("name", nargs="?", choices=sorted(PICTURES), help="only this one")
+    parser.add_argument("--bundle", type=Path, default=default_bundle_path())
+    parser.add_argument("--out", type=Path, default=IMAGES)
+    chosen = parser.parse_args()
+    chosen.out.mkdir(parents=True, exist_ok=True)
+    if chosen.name:
+        take(chosen.name, chosen.bundle, chosen.out)
+        return
+    for name in PICTURES:
+        words = [name, "--bundle", str(chosen.bundle.resolve()), "--out", str(chosen.out.resolve())]
+        with tempfile.TemporaryDirectory() as config:  # no profile of this machine's user may come into a picture
+            subprocess.run(
+                [sys.executable, __file__, *words], check=True, env={**os.environ, "XDG_CONFIG_HOME": config}
+            )
+        print(chosen.out / f"{name}.png")
 
 
 if __name__ == "__main__":

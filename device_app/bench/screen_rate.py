@@ -4,7 +4,7 @@ Goal: the picture keeps 30 frames a second while the network takes 500 ms. The a
 scalp at a higher rate than the goal, so that the screen is what limits; the worker runs the network again and again
 until it has taken that long, so that it keeps its cores as busy as a slow network would. A picture counts once, when
 the window shows it first; that no overlay lies on a picture that is not its own is checked on every one of them. Also
-run as ``python -m device_app.bench.screen_rate``. It needs a display; that of ``xvfb-run -a`` is drawn by the processor.
+run as ``python -m device_app.bench.screen_rate``. It needs a display; that of ``xvfb-run -a`` is drawn by the CPU.
 """
 
 from __future__ import annotations

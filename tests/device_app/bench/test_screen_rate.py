@@ -33,9 +33,9 @@ def test_the_command_measures_writes_and_judges(tiny_bundle: Path, tmp_path: Pat
         starter = ["xvfb-run", "-a"]
     report = tmp_path / "rate.json"
     words = ["--seconds", "2", "--network-ms", "300", "--cores", "1", "--window", "800x480", "--camera-fps", "20"]
+    words += ["--bundle", str(tiny_bundle), "--report", str(report)]
     done = subprocess.run(
-        [*starter, sys.executable, "-m", "device_app.bench.screen_rate", *words]
-        + ["--bundle", str(tiny_bundle), "--report", str(report)],
+        [*starter, sys.executable, "-m", "device_app.bench.screen_rate", *words],
         cwd=ROOT,
         env=environment(),
         capture_output=True,
