@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,6 +15,7 @@ _INLIER = 0.15  # of the spacing: a mark further than this from its place is non
 _MAX_RMS = 0.04  # of the spacing; hairs and noise that pass the count fail here
 _ROUGH_PX = 0.4  # places of narrow marks in noise are no better before they are measured properly
 _MIN_QUALITY = 0.6
+_BRIGHT_ENOUGH = 20.0  # grey levels; below, the slope of the paper's brightness is mostly noise
 _LONGEST_GAP = 3  # ticks; a longer gap ends the ruler
 
 
@@ -87,37 +89,54 @@ def fit_comb(positions: np.ndarray) -> Comb | None:
     steps = np.diff(positions)
     candidates = np.percentile(steps, [10, 25, 40, 50, 60, 75, 90])
     distinct = np.concatenate(([True], np.diff(candidates) > 0.04 * candidates[1:])) & (candidates >= MIN_SPACING_PX)
-    seeds = sorted({len(positions) // 4, len(positions) // 2, 3 * len(positions) // 4})
     best: Comb | None = None
     for spacing in candidates[distinct]:
-        for seed in seeds:
+        for seed in _seeds(steps, float(spacing)):
             comb = _grow(positions, float(positions[seed]), float(spacing))
             if comb is not None and (best is None or comb.score > best.score):
                 best = comb
     return best
 
 
+def _seeds(steps: np.ndarray, spacing: float) -> list[int]:
+    """Marks in the middle of the two longest runs of neighbours that are this far apart, or a few times as far.
+
+    Noise has no such runs, and is sent away here before anything is fitted.
+    """
+    times = np.rint(steps / spacing)
+    fitting = (times >= 1) & (times <= _LONGEST_GAP) & (np.abs(steps - times * spacing) < 1.5 * _INLIER * spacing)
+    if int(np.count_nonzero(fitting)) < max(MIN_TICKS - 1, 0.4 * len(steps)):
+        return []
+    edges = np.flatnonzero(np.diff(np.concatenate(([False], fitting, [False])).astype(np.int8)))
+    runs = sorted(((end - start, start) for start, end in edges.reshape(-1, 2)), reverse=True)[:2]
+    return [int(start + length // 2) for length, start in runs if length >= 2]
+
+
 def _grow(positions: np.ndarray, start: float, spacing: float) -> Comb | None:
     """Number the marks outwards from a seed, correcting the spacing while the numbers grow (so no number slips)."""
     reach = 2
     while True:
-        number = np.round((positions - start) / spacing)
-        near = (np.abs(number) <= reach) & (np.abs(positions - start - number * spacing) < _INLIER * spacing)
-        if np.count_nonzero(near) >= 3 and np.ptp(number[near]) >= 2:
-            fitted, offset = _line(number[near], positions[near])
-            if abs(fitted / spacing - 1) > 0.2:
-                return None
-            spacing, start = fitted, offset
-        if reach > np.abs(number).max():
-            break
+        number = np.rint((positions - start) / spacing)
+        within = np.abs(number) <= reach
+        near = within & (np.abs(positions - start - number * spacing) < _INLIER * spacing)
+        count = int(np.count_nonzero(near))
+        if count < 3 or count < 0.5 * np.count_nonzero(within):
+            return None
+        fitted, offset = _line(number[near], positions[near])
+        if not abs(fitted / spacing - 1) < 0.2:
+            return None
+        spacing, start = fitted, offset
+        if reach > max(abs(number[0]), abs(number[-1])):
+            return _judge(positions, start, spacing)
         reach *= 2
-    return _judge(positions, start, spacing)
 
 
 def _line(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
-    """Slope and value at 0 of the least-squares line."""
-    middle_x, middle_y = float(x.mean()), float(y.mean())
-    slope = float(np.sum((x - middle_x) * (y - middle_y)) / np.sum((x - middle_x) ** 2))
+    """Slope and value at 0 of the least-squares line; NaN where all x are one."""
+    middle_x, middle_y = float(x.sum()) / len(x), float(y.sum()) / len(y)
+    away = x - middle_x
+    spread = float(away @ away)
+    slope = float(away @ y) / spread if spread > 0 else math.nan
     return slope, middle_y - slope * middle_x
 
 
@@ -176,17 +195,17 @@ def measure_marks(
         inside &= valid[index].all(axis=1)
         away = index - centre[:, None]
         values = profile[index]
-        rise = values - _paper_level(away, values, spacing)
+        paper = _paper_level(away, values, spacing)
         weight = np.exp(-0.5 * (away / sigma) ** 2)
-        height = (weight * rise).sum(axis=1) / weight.sum(axis=1)
-        mass = np.maximum(weight * rise, 0.0)
+        height = (weight * (values - paper)).sum(axis=1) / weight.sum(axis=1)
+        mass = np.maximum(weight * (values - paper), 0.0) / _light(paper)
         step = (mass * away).sum(axis=1) / np.maximum(mass.sum(axis=1), 1e-9)
         centre = np.where(inside, centre + np.clip(step, -0.25 * spacing, 0.25 * spacing), centre)
     return np.where(inside, centre, np.nan), np.where(inside, height, np.nan)
 
 
 def mark_shapes(profile: np.ndarray, centres: np.ndarray, spacing: float) -> np.ndarray:
-    """How the marks at the given centres (k,) rise over the paper: (k, 33), over one spacing each, the centre in the middle."""
+    """How the marks at the given centres (k,) rise over the paper: (k, 33), over one spacing each."""
     away = np.linspace(-0.5, 0.5, 33)[None, :] * spacing
     values = np.interp(centres[:, None] + away, np.arange(len(profile)), profile)
     return values - _paper_level(np.broadcast_to(away, values.shape), values, spacing)
@@ -196,6 +215,13 @@ def likeness(shapes: np.ndarray) -> float:
     """How much alike the shapes (n, m) are: the part of them that their common (median) shape explains, up to 1."""
     total = float(np.sum(shapes**2))
     return 1.0 - float(np.sum((shapes - np.median(shapes, axis=0)) ** 2)) / total if total > 0 else 0.0
+
+
+def _light(paper: np.ndarray) -> np.ndarray:
+    """What to divide a mark (row) by where the light falls off: ink takes away a part of the light, not an amount."""
+    light = np.abs(paper)
+    bright: np.ndarray = light.min(axis=1, keepdims=True) > _BRIGHT_ENOUGH
+    return np.where(bright, light, 1.0)
 
 
 def _paper_level(away: np.ndarray, values: np.ndarray, spacing: float) -> np.ndarray:

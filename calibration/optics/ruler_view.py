@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-_STRIPS_OVER_HEIGHT = 30
+_STRIPS_OVER_HEIGHT = 40
 _MIN_STRIP_PX = 8
 _MIN_COVER = 0.6  # of a strip's height that must lie inside the picture for a column to count
 _MAX_DIRECTIONS = 4
@@ -24,6 +24,7 @@ class RulerView:
         valid: (strips, columns) bool, where a strip lies inside the picture.
         noise: (strips,) float, standard deviation of the noise in each profile.
         strip_height: in pixels.
+        short_side: of the picture, in pixels.
         back: (2, 3) affine map from (u, v) to the picture's (x, y).
     """
 
@@ -32,6 +33,7 @@ class RulerView:
     valid: np.ndarray
     noise: np.ndarray
     strip_height: int
+    short_side: int
     back: np.ndarray
 
     @property
@@ -52,7 +54,8 @@ class RulerView:
         flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
         turned = cv2.warpAffine(grey, back, (columns, rows), flags=flags)
         cover = cv2.warpAffine(np.ones_like(grey), back, (columns, rows), flags=flags) > 0.99
-        strip_height = max(_MIN_STRIP_PX, min(height, width) // _STRIPS_OVER_HEIGHT)
+        short_side = min(height, width)
+        strip_height = max(_MIN_STRIP_PX, short_side // _STRIPS_OVER_HEIGHT)
         strips = rows // strip_height
         shape = (strips, strip_height, columns)
         inside = cover[: strips * strip_height].reshape(shape)
@@ -60,7 +63,7 @@ class RulerView:
         count = inside.sum(axis=1)
         profiles = np.where(inside, levels, 0.0).sum(axis=1) / np.maximum(count, 1)
         noise = np.array([_noise(*strip) for strip in zip(levels, inside, strict=True)]) / math.sqrt(strip_height)
-        return cls(direction, profiles, count >= _MIN_COVER * strip_height, noise, strip_height, back)
+        return cls(direction, profiles, count >= _MIN_COVER * strip_height, noise, strip_height, short_side, back)
 
     def centre_v(self, strip: int) -> float:
         """The row in the middle of a strip."""

@@ -20,11 +20,14 @@ MAX_DRIFT = 0.04
 
 _MAX_SIDE_PX = 2048
 _MIN_SUPPORT = 0.6  # part of the ticks that must be seen in a strip for it to belong to the ruler
+_MAX_MISSED = 2  # strips in a row that need not show the ticks: where the ruler's base line hides them
 _MIN_HEIGHT = 0.35  # of the usual height of a tick
 _MAX_RESIDUAL = 0.05  # of the spacing, from ten ticks on
 _MEASURING_PX = 0.03
 _MIN_LIKENESS = 0.75  # hairs and pores differ from each other in width and depth, a ruler's ticks do not
-_MIN_STRIPS = 2  # a tick is longer than a thirtieth of the picture
+_WORTH_A_TURN = 0.5  # ticks as unlike as this are none, however well they are turned
+_MIN_EXTENT = 0.2  # of the picture's shorter side; a smaller group of lines is none that someone laid there
+_MIN_STRIPS = 2  # a tick is longer than a fortieth of the picture
 _PRIOR_PX, _PRIOR_TICKS = 0.1, 3.0  # what a tick's error is taken for before any is seen; keeps four lucky ticks humble
 _FLOOR = 2e-4  # relative; what pixels and interpolation do to all ticks alike, and residuals cannot show
 _SURE = 12.0  # ticks seen, none missing: no other direction need be tried
@@ -204,7 +207,7 @@ def _measure(grey: np.ndarray, direction: float) -> _Measured | None:
         view = RulerView.turn(grey, direction)
         found = _best_comb(view)
         seen = None if found is None else _follow(view, *found)
-        if seen is None:
+        if seen is None or seen.likeness < _WORTH_A_TURN:
             return None
         lean = seen.lean()
         if abs(lean) < _UPRIGHT or attempt == 2:
@@ -257,18 +260,20 @@ def _follow(view: RulerView, strip: int, polarity: float, comb: Comb) -> _Seen |
     sightings: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
     alike: list[float] = []
     for order in (range(strip, view.strips), range(strip - 1, -1, -1)):
-        places = comb.start + comb.spacing * numbers
+        places, missed = comb.start + comb.spacing * numbers, 0
         for current in order:
             u, height = measure_marks(polarity * view.profiles[current], view.valid[current], places, comb.spacing)
             if not sightings:
                 usual = float(np.nanmedian(height[1:-1])) if np.isfinite(height[1:-1]).any() else 0.0
             offset = u - places
             possible = np.count_nonzero(np.isfinite(height[1:-1]))
-            if possible < 3:
+            if possible < 3 or missed > _MAX_MISSED:
                 break
             good = (height > _MIN_HEIGHT * usual) & (np.abs(offset - np.nanmedian(offset)) < 0.15 * comb.spacing)
             if np.count_nonzero(good[1:-1]) < max(3, _MIN_SUPPORT * possible):
-                break
+                missed += 1
+                continue
+            missed = 0
             alike.append(likeness(mark_shapes(polarity * view.profiles[current], u[good], comb.spacing)))
             sightings.append((numbers[good], u[good], np.full(np.count_nonzero(good), view.centre_v(current))))
             places = np.where(good, u, places + float(np.median(offset[good])))
@@ -297,6 +302,8 @@ def _fit(view: RulerView, seen: _Seen, lean: float) -> _Measured | None:
     square_sum = float(np.sum(residuals**2))
     sd = math.sqrt((square_sum + _PRIOR_TICKS * _PRIOR_PX**2) / (len(numbers) - 2 + _PRIOR_TICKS))
     residual = math.sqrt(square_sum / len(numbers))
+    if spacing * float(np.ptp(numbers)) < _MIN_EXTENT * view.short_side:
+        return None
     # Four lines among hairs are evenly spaced by chance more often than ten: few ticks must be the more regular.
     allowed = _MAX_RESIDUAL * min(1.0, (len(numbers) - 3) / 7)
     if residual > allowed * spacing + _MEASURING_PX:
