@@ -81,8 +81,8 @@ def calibration(app: Any) -> Iterator[None]:
 
 
 PICTURES: dict[str, tuple[tuple[int, int], Steps]] = {
-    "screen_1920x1080": ((1920, 1080), frozen),
-    "screen_800x480": ((800, 480), frozen),
+    "live_1920x1080": ((1920, 1080), frozen),
+    "live_800x480": ((800, 480), frozen),
     "histogram_800x480": ((800, 480), histogram),
     "one_hair_1280x800": ((1280, 800), one_hair),
     "calibrate_800x480": ((800, 480), calibration),

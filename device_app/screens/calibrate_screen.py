@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from kivy.app import App
 from kivy.properties import BooleanProperty, ObjectProperty, StringProperty
 from kivy.uix.boxlayout import BoxLayout
@@ -128,7 +129,11 @@ class CalibrateScreen(Screen):
         """Draw the ticks or the tapped points where the picture lies now."""
         calibration = self.calibration
         points = calibration.points if calibration.scale is None else calibration.scale.ticks
-        self.ids.view.surface.mark_points(points, theme.ACCENT, _CROSS_UNITS * App.get_running_app().unit)
+        reach = _CROSS_UNITS * App.get_running_app().unit
+        if len(points) > 2:  # ticks stand close: their marks must not run into each other
+            spacing = float(np.linalg.norm(np.diff(points, axis=0), axis=1).min())
+            reach = min(reach, 0.35 * spacing * self.ids.view.screen_px_per_px)
+        self.ids.view.surface.mark_points(np.asarray(points), theme.ACCENT, reach)
 
     # Buttons and fingers.
     def choose(self, way: Way | str) -> None:

@@ -30,6 +30,7 @@ class LiveScreen(Screen):
     """Shows the instrument; every button is one call to it."""
 
     frozen = BooleanProperty(False)
+    can_freeze = BooleanProperty(False)
     can_save = BooleanProperty(False)
     demonstration = BooleanProperty(False)
     rates = StringProperty("")
@@ -65,6 +66,7 @@ class LiveScreen(Screen):
         analysis = None if shown is None else shown.analysis
         self.ids.focus.tell(None if analysis is None else analysis.focus)
         self.can_save = not self._lost and (self.instrument.measured() is not None or self.instrument.measuring)
+        self.can_freeze = shown is not None
         self.frozen = self.instrument.frozen
 
     def refresh_state(self, health: Health, now_ns: int) -> None:

@@ -113,18 +113,20 @@ class WidthPlot(Widget):
             return
         measured = values[np.isfinite(values)]
         top = max(1.25 * float(measured.max()) if len(measured) else 1.0, 1e-6)
+        right = self.right - 1.3 * max(
+            (self._letters.width_of(f"{cut:g}", self.text_px) for cut in self.cuts), default=0
+        )
         with self.canvas:
             Color(*theme.DIM)
-            Line(points=[self.x, self.y, self.right, self.y], width=1)
+            Line(points=[self.x, self.y, right, self.y], width=1)
             for cut in self.cuts:
                 if cut < top:
                     y = self.y + self.height * cut / top
-                    words = f"{cut:g}"
-                    room = 1.3 * self._letters.width_of(words, self.text_px)
-                    self._letters.write(words, self.right, y - 0.6 * self.text_px, self.text_px, theme.DIM, shift=1.0)
-                    Line(points=[self.x, y, self.right - room, y], width=1, dash_offset=4, dash_length=4)
+                    label_y = y - 0.6 * self.text_px
+                    self._letters.write(f"{cut:g}", self.right, label_y, self.text_px, theme.DIM, shift=1.0)
+                    Line(points=[self.x, y, right, y], width=1, dash_offset=4, dash_length=4)
             Color(*self.colour)
-            step = self.width / (len(values) - 1)
+            step = (right - self.x) / (len(values) - 1)
             for run in _runs(values):
                 points = [(self.x + i * step, self.y + self.height * float(values[i]) / top) for i in run]
                 if len(points) == 1:

@@ -71,7 +71,7 @@ TEXTS: dict[str, dict[str, str]] = {
         "source_opening_detail": "The first picture comes in a moment.",
         "no_camera": "No camera",
         "source_lost": "Camera lost",
-        "trying_since": "Trying again for {since}.",
+        "trying_since": "Trying for {since}.",
         "source_ended": "End of the recording",
         "worker_starting": "Analysis is starting",
         "worker_hung": "Analysis hangs and is being restarted",

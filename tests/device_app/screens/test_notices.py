@@ -60,7 +60,7 @@ def test_a_camera_that_never_was_is_not_called_lost(health: Health) -> None:
         health, source=SourceState.LOST, source_since_s=7.0, source_problem="Not there. Plug it in."
     )
     told = notices(gone, Situation())[0]
-    assert (told.key, told.detail) == ("no_camera", "Not there. Plug it in. Trying again for 7 s.")
+    assert (told.key, told.detail) == ("no_camera", "Not there. Plug it in. Trying for 7 s.")
     counts = dataclasses.replace(gone.counts, captured=5)
     assert notices(dataclasses.replace(gone, counts=counts), Situation())[0].key == "source_lost"
 
