@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -92,12 +93,11 @@ def bundle(
     )
     with _progress(steps(calibration + max(2, round(calibration / 3))) + 6) as advance:
         built = build_bundle(settings, advance)
-    console = Console()
-    console.print(built.parity.to_markdown(), markup=False, highlight=False)
+    typer.echo(built.parity.to_markdown())
     kept = ", ".join(built.quantised.sensitivity.chosen) or "nothing"
-    console.print(f"int8 ranges: {built.quantised.rule.name}; left in float: {kept}", markup=False, highlight=False)
+    typer.echo(f"int8 ranges: {built.quantised.rule.name}; left in float: {kept}")
     size = sum(file.stat().st_size for file in out.iterdir()) / 1e6
-    console.print(f"Bundle {out}, {size:.1f} MB; report in {built.report_folder}", markup=False, highlight=False)
+    typer.echo(f"Bundle {out}, {size:.1f} MB; report in {built.report_folder}")
 
 
 @app.command()
@@ -110,7 +110,6 @@ def verify(
     from device_app.engines.engine import Precision
     from device_app.engines.select import open_engine
 
-    console = Console()
     loaded = load_bundle(path)
     if precision is not None and precision not in [p.value for p in Precision]:
         raise ScalpScopeError(
@@ -119,15 +118,13 @@ def verify(
     model = loaded.model(Task.HAIR)
     for wanted in [Precision(precision)] if precision else list(model.files):
         engine = open_engine(loaded, Task.HAIR, wanted)
-        console.print(
+        typer.echo(
             f"{wanted.value}: good on {engine.backend} (mean difference {engine.goldens.mean_abs_diff:.5f}, "
-            f"mask Dice {engine.goldens.mask_dice:.4f})",
-            markup=False,
-            highlight=False,
+            f"mask Dice {engine.goldens.mask_dice:.4f})"
         )
         engine.close()
     note = " For demonstration only." if loaded.demonstration_only else ""
-    console.print(f"Bundle {loaded.name} {loaded.version} is whole.{note}", markup=False, highlight=False)
+    typer.echo(f"Bundle {loaded.name} {loaded.version} is whole.{note}")
 
 
 @app.command("onnx")
@@ -145,9 +142,8 @@ def onnx_command(
 
     model, difference = export_onnx(load_network(checkpoint), width, height)
     write_bytes_atomically(out, (to_fp16(model) if half else model).SerializeToString())
-    console = Console()
-    console.print(describe(out), markup=False, highlight=False)
-    console.print(f"FP32 against torch: largest difference of a probability {difference:.2g}", highlight=False)
+    typer.echo(describe(out))
+    typer.echo(f"FP32 against torch: largest difference of a probability {difference:.2g}")
 
 
 @app.command()
@@ -166,13 +162,12 @@ def quantise(
 
     with _progress(steps(calibration + max(2, round(calibration / 3))) + 2) as advance:
         quantised = quantise_file(source, frames, _facts, calibration, held_out, seed, advance)
-    console = Console()
     for precision, model in quantised.models.items():
         path = make_folder(out) / f"{source.stem}_{precision.value}.onnx"
         write_bytes_atomically(path, model.SerializeToString())
-        console.print(f"{path}, {path.stat().st_size / 1e6:.2f} MB", markup=False, highlight=False)
+        typer.echo(f"{path}, {path.stat().st_size / 1e6:.2f} MB")
     kept = ", ".join(quantised.sensitivity.chosen) or "nothing"
-    console.print(f"ranges: {quantised.rule.name}; left in float: {kept}", markup=False, highlight=False)
+    typer.echo(f"ranges: {quantised.rule.name}; left in float: {kept}")
 
 
 @app.command()
@@ -197,7 +192,7 @@ def parity(
             load_bundle(path), chosen, scale_um_per_px=um_per_px, advance=lambda: advance("comparing")
         )
     write_parity(make_folder(out), report)
-    Console().print(report.to_markdown(), markup=False, highlight=False)
+    typer.echo(report.to_markdown())
 
 
 def main() -> None:
@@ -237,9 +232,21 @@ def _facts(
 @contextmanager
 def _progress(total: int) -> Iterator[Callable[[str], None]]:
     """A bar that counts steps and names the one being done. `total` may be too many: the bar is filled at the end."""
-    columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:.0f}/{task.total:.0f}")
     console = Console(stderr=True)
-    with Progress(*columns, TimeElapsedColumn(), console=console, transient=not console.is_terminal) as progress:
+    if not console.is_terminal:
+        # A log file gets a line for each new thing instead of a bar.
+        last = ""
+
+        def say(what: str) -> None:
+            nonlocal last
+            if what != last:
+                typer.echo(f"{time.strftime('%H:%M:%S')} {what}", err=True)
+            last = what
+
+        yield say
+        return
+    columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:.0f}/{task.total:.0f}")
+    with Progress(*columns, TimeElapsedColumn(), console=console) as progress:
         task = progress.add_task("starting", total=total)
 
         def advance(what: str) -> None:

@@ -29,6 +29,7 @@ from export.graph import shapes_of, sort_nodes
 # int8 kernels copy bytes instead of rescaling each.
 _SAME_RANGE = ("Concat", "Resize", "MaxPool", "DepthToSpace")
 _QUANTISED = ("Conv", "Relu", "Concat", "Resize", "MaxPool", "Add", "DepthToSpace")
+_MAX_BYTES = 1 << 30  # of activations held at once while ranges are collected
 _Advance = Callable[[str], None]
 
 
@@ -79,12 +80,28 @@ def collect_ranges(
     session = _session(watched)
     image = model.graph.input[0].name
     histograms = {name: TensorHistogram() for name in (image, *names)}
+    parts = _within_memory(names, shapes_of(model))
     for tensor in inputs:
         histograms[image].add(tensor)
-        for name, value in zip(names, session.run(names, {image: tensor}), strict=True):
-            histograms[name].add(value)
+        for part in parts:
+            for name, value in zip(part, session.run(part, {image: tensor}), strict=True):
+                histograms[name].add(value)
         advance("ranges")
     return histograms
+
+
+def _within_memory(names: Sequence[str], shapes: Mapping[str, tuple[int, ...]]) -> list[list[str]]:
+    """The names in parts whose tensors take `_MAX_BYTES` together."""
+    parts: list[list[str]] = [[]]
+    filled = 0
+    for name in names:
+        size = 4 * int(np.prod(shapes[name]))
+        if parts[-1] and filled + size > _MAX_BYTES:
+            parts.append([])
+            filled = 0
+        parts[-1].append(name)
+        filled += size
+    return parts
 
 
 def quantise(
@@ -139,7 +156,11 @@ def quantise(
 
 
 def layer_groups(model: ModelProto) -> dict[str, tuple[frozenset[str], float]]:
-    """Groups of nodes that stay in float or not together: each stage of the network, its first layer, and its heads.
+    """Groups of nodes that stay in float or not together: each stage of the network, its first layer, and its ends.
+
+    The sides are the convolutions of the side outputs, the fusion is all that follows them. What joins the stages
+    (pooling, resizing, concatenation) is in no group: it moves values and loses little, and in float it would cost two
+    conversions each.
 
     Returns:
         Names of the nodes and their share of all multiplications, by the group's name.
@@ -149,8 +170,14 @@ def layer_groups(model: ModelProto) -> dict[str, tuple[frozenset[str], float]]:
     convolutions = [node for node in model.graph.node if node.op_type == "Conv"]
     names: dict[str, set[str]] = {}
     work: dict[str, float] = {}
+    after_sides: set[str] = set()
     for node in model.graph.node:
-        group = "first layer" if node is convolutions[0] else _group_of(node.name)
+        group = "first layer" if node is convolutions[0] else _stage_of(node.name)
+        if group is None and (after_sides.intersection(node.input) or node.op_type == "Conv"):
+            group = "fusion" if after_sides.intersection(node.input) else "sides"
+            after_sides.update(node.output)
+        if group is None:
+            continue
         names.setdefault(group, set()).add(node.name)
         if node.op_type == "Conv":
             work[group] = work.get(group, 0.0) + float(
@@ -179,7 +206,7 @@ def choose_and_quantise(
         advance: called with what is being done, once per step; `steps` says about how many there are.
     """
     groups = layer_groups(model)
-    heads = groups["heads"][0]
+    fusion = groups["fusion"][0]
     reference = [_run(_session(model), tensor) for tensor in held_out]
 
     def loss_of(candidate: ModelProto) -> Loss:
@@ -194,7 +221,7 @@ def choose_and_quantise(
     scores: dict[str, float] = {}
     for rule in rules:
         advance(f"rule {rule.name}")
-        scores[rule.name] = loss_of(quantise(model, histograms, rule, Flavour.U8S8, heads)).score
+        scores[rule.name] = loss_of(quantise(model, histograms, rule, Flavour.U8S8, fusion)).score
     best = min(rules, key=lambda rule: scores[rule.name])
 
     def measure(names: frozenset[str]) -> Loss:
@@ -211,16 +238,13 @@ def choose_and_quantise(
 
 def steps(calibration: int) -> int:
     """About how many steps `choose_and_quantise` reports for a U²-Net."""
-    groups = 6 + 5 + 2
+    groups = 6 + 5 + 3
     return calibration + len(RANGE_RULES) + groups + 4 + len(Flavour)
 
 
-def _group_of(name: str) -> str:
+def _stage_of(name: str) -> str | None:
     """The stage a node belongs to, by torch's module path in its name, such as ``/network/stage3d/rebnconvin/...``."""
-    for part in name.split("/"):
-        if part.startswith("stage"):
-            return part
-    return "heads"
+    return next((part for part in name.split("/") if part.startswith("stage")), None)
 
 
 def _nodes(groups: Mapping[str, tuple[frozenset[str], float]], chosen: frozenset[str]) -> frozenset[str]:
@@ -253,6 +277,8 @@ def _session(model: ModelProto) -> ort.InferenceSession:
     options = ort.SessionOptions()
     options.intra_op_num_threads = 2
     options.log_severity_level = 3
+    # On cores shared with a training run, threads that wait in a loop are all that gets done.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
 

@@ -36,7 +36,7 @@ class Sensitivity:
 
     Attributes:
         all_int8: the score with every group in int8.
-        float_alone: the score with that group alone in float, by group name.
+        float_alone: the score with that group alone in float, by group name; groups that cost too much are left out.
         chosen: groups to leave in float, in the order of their choice.
         final: the score with the chosen groups in float.
     """
@@ -51,7 +51,7 @@ def find_float_layers(
     groups: Mapping[str, float],
     measure: Callable[[frozenset[str]], Loss],
     max_cost: float = 0.12,
-    min_gain: float = 0.05,
+    min_gain: float = 0.1,
     report: Callable[[str], None] = lambda message: None,
 ) -> Sensitivity:
     """Greedy choice of the groups to leave in float.
@@ -69,7 +69,7 @@ def find_float_layers(
     report("everything in int8")
     all_int8 = measure(frozenset()).score
     alone = {}
-    for name in groups:
+    for name in (name for name, cost in groups.items() if cost <= max_cost):
         report(f"{name} in float")
         alone[name] = measure(frozenset({name})).score
     chosen: list[str] = []

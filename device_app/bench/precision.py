@@ -17,6 +17,7 @@ import numpy as np
 import typer
 from rich.console import Console
 from rich.progress import Progress
+from scipy.spatial import cKDTree
 
 from calibration.errors import ScalpScopeError
 from device_app.bundle import Bundle, Task, default_bundle_path, load_bundle
@@ -25,6 +26,7 @@ from device_app.engines.engine import Engine, Precision
 from device_app.engines.goldens import mask_dice
 from device_app.engines.onnxruntime_engine import OnnxRuntimeEngine
 from device_app.images import find_images, read_image, write_text_atomically
+from device_app.vision.hairs import Hair
 from device_app.vision.masks import hair_mask
 from device_app.vision.measure import measure_hairs
 from device_app.vision.preprocess import to_network_input
@@ -44,9 +46,12 @@ class PrecisionResult:
         worst_picture: the name of the picture with the least Dice.
         prob_mae: mean absolute difference of the probabilities, over all pictures.
         prob_max: the largest difference of one probability.
-        diameter_shift_px: median over the pictures of |median diameter - FP32's median diameter|; None where no picture
-            has hairs in both.
+        diameter_shift_px: median over all hairs found by both of |diameter - FP32's diameter of the same hair|; None
+            where there is no such hair.
         diameter_shift_um: the same in micrometres; None without a scale.
+        hairs_matched: share of FP32's measured hairs that this precision found as well.
+        picture_shift_px: median over the pictures of |median diameter - FP32's median diameter|: holds what hairs that
+            only one of them found do to the figure on the screen.
         latency_ms: median time of one run.
         speed: FP32's median time over this one.
     """
@@ -61,6 +66,8 @@ class PrecisionResult:
     prob_max: float
     diameter_shift_px: float | None
     diameter_shift_um: float | None
+    hairs_matched: float | None
+    picture_shift_px: float | None
     latency_ms: float
     speed: float
 
@@ -79,15 +86,15 @@ class PrecisionReport:
 
     def to_markdown(self) -> str:
         """A table, one row per precision."""
-        head = "| precision | mask Dice median | worst | probability MAE | diameter shift | ms | speed against FP32 |"
+        head = "| precision | mask Dice median | worst | probability MAE | diameter shift | hairs found | ms | speed |"
         rows = [
             f"| {r.precision} | {r.dice_median:.4f} | {r.dice_worst:.4f} | {r.prob_mae:.5f} | {_shift(r)} "
-            f"| {r.latency_ms:.1f} | {r.speed:.2f}x |"
+            f"| {_share(r.hairs_matched)} | {r.latency_ms:.1f} | {r.speed:.2f}x |"
             for r in self.results
         ]
         pictures = self.results[0].pictures if self.results else 0
         title = f"Bundle {self.bundle}, {pictures} pictures, {self.threads} threads."
-        return "\n".join([title, "", head, "|---|---|---|---|---|---|---|", *rows]) + "\n"
+        return "\n".join([title, "", head, "|---|---|---|---|---|---|---|---|", *rows]) + "\n"
 
     def misses(self) -> list[str]:
         """The goals that the int8 file of ONNX Runtime misses, each with the figure."""
@@ -155,7 +162,7 @@ def measure_precisions(
             probability = engine.run(feed)[model.output_name]
             times[precision].append(time.perf_counter() - start)
             mask = hair_mask(probability[0, 0], size, model.threshold)
-            answers[precision] = _Answer(probability, mask > 0, _median_diameter(image, mask))
+            answers[precision] = _Answer(probability, mask > 0, _measured_hairs(image, mask))
             found[precision].append(_compare(answers[precision], answers[Precision.FP32]))
         advance()
     names = [name for name, _ in pictures]
@@ -173,7 +180,7 @@ def measure_precisions(
 class _Answer:
     probability: np.ndarray
     mask: np.ndarray
-    diameter_px: float | None
+    hairs: tuple[Hair, ...]
 
 
 @dataclass(frozen=True)
@@ -181,21 +188,46 @@ class _Comparison:
     dice: float
     mae: float
     largest: float
-    shift_px: float | None
+    hair_shifts_px: tuple[float, ...]
+    reference_hairs: int
+    picture_shift_px: float | None
 
 
 def _compare(answer: _Answer, reference: _Answer) -> _Comparison:
     difference = np.abs(answer.probability - reference.probability)
     shift = None
-    if answer.diameter_px is not None and reference.diameter_px is not None:
-        shift = abs(answer.diameter_px - reference.diameter_px)
-    dice = mask_dice(answer.mask, reference.mask)
-    return _Comparison(dice, float(difference.mean()), float(difference.max()), shift)
+    if answer.hairs and reference.hairs:
+        medians = [float(np.median([hair.diameter_px for hair in hairs])) for hairs in (answer.hairs, reference.hairs)]
+        shift = abs(medians[0] - medians[1])
+    return _Comparison(
+        dice=mask_dice(answer.mask, reference.mask),
+        mae=float(difference.mean()),
+        largest=float(difference.max()),
+        hair_shifts_px=_shifts_of_same_hairs(answer.hairs, reference.hairs),
+        reference_hairs=len(reference.hairs),
+        picture_shift_px=shift,
+    )
 
 
-def _median_diameter(image: np.ndarray, mask: np.ndarray) -> float | None:
-    diameters = [hair.diameter_px for hair in measure_hairs(image, mask).hairs if np.isfinite(hair.diameter_px)]
-    return float(np.median(diameters)) if diameters else None
+def _shifts_of_same_hairs(hairs: Sequence[Hair], reference: Sequence[Hair]) -> tuple[float, ...]:
+    """|difference of the diameters| for each reference hair that runs along one of `hairs` for the most part."""
+    if not hairs:
+        return ()
+    points = np.concatenate([hair.centre_line for hair in hairs])
+    owners = np.concatenate([np.full(len(hair.centre_line), index) for index, hair in enumerate(hairs)])
+    tree = cKDTree(points)
+    shifts = []
+    for hair in reference:
+        distance, nearest = tree.query(hair.centre_line)
+        near = distance <= max(2.0, hair.diameter_px / 2)
+        votes = np.bincount(owners[nearest[near]], minlength=len(hairs))
+        if 2 * votes.max() > len(hair.centre_line):
+            shifts.append(abs(hairs[int(votes.argmax())].diameter_px - hair.diameter_px))
+    return tuple(shifts)
+
+
+def _measured_hairs(image: np.ndarray, mask: np.ndarray) -> tuple[Hair, ...]:
+    return tuple(hair for hair in measure_hairs(image, mask).hairs if np.isfinite(hair.diameter_px))
 
 
 def _summary(
@@ -208,8 +240,10 @@ def _summary(
     scale_um_per_px: float | None,
 ) -> PrecisionResult:
     dices = [f.dice for f in found]
-    shifts = [f.shift_px for f in found if f.shift_px is not None]
+    shifts = [shift for f in found for shift in f.hair_shifts_px]
     shift = float(np.median(shifts)) if shifts else None
+    picture_shifts = [f.picture_shift_px for f in found if f.picture_shift_px is not None]
+    hairs = sum(f.reference_hairs for f in found)
     return PrecisionResult(
         precision=precision,
         backend=backend,
@@ -221,6 +255,8 @@ def _summary(
         prob_max=max(f.largest for f in found),
         diameter_shift_px=shift,
         diameter_shift_um=None if shift is None or scale_um_per_px is None else shift * scale_um_per_px,
+        hairs_matched=len(shifts) / hairs if hairs else None,
+        picture_shift_px=float(np.median(picture_shifts)) if picture_shifts else None,
         latency_ms=seconds * 1e3,
         speed=base_seconds / seconds,
     )
@@ -231,6 +267,10 @@ def _shift(result: PrecisionResult) -> str:
         return "no hairs"
     in_um = "" if result.diameter_shift_um is None else f" = {result.diameter_shift_um:.3f} µm"
     return f"{result.diameter_shift_px:.3f} px{in_um}"
+
+
+def _share(value: float | None) -> str:
+    return "no hairs" if value is None else f"{100 * value:.1f} %"
 
 
 def command(
@@ -267,13 +307,12 @@ def command(
             um_per_px,
             lambda: progress.advance(task),
         )
-    console = Console()
-    console.print(result.to_markdown(), markup=False, highlight=False)
+    typer.echo(result.to_markdown())
     if report is not None:
         write_text_atomically(report, result.to_json())
         write_text_atomically(report.with_suffix(".md"), result.to_markdown())
     for miss in (missed := result.misses()):
-        console.print(miss, markup=False)
+        typer.echo(miss)
     if missed:
         raise typer.Exit(1)
 

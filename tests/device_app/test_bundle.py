@@ -78,7 +78,7 @@ def test_a_manifest_that_is_no_text(folder: Path) -> None:
 
 def test_a_newer_schema_is_named(folder: Path) -> None:
     edit(folder, lambda m: m.update(schema_version=2, something_new={"a": 1}))
-    with pytest.raises(ScalpScopeError, match="schema 2.*Update ScalpScope"):
+    with pytest.raises(ScalpScopeError, match=r"schema 2.*Update ScalpScope"):
         load_bundle(folder)
 
 
@@ -217,7 +217,7 @@ def test_a_manifest_survives_writing_and_reading(
     assert Manifest.model_validate_json(changed.model_dump_json()) == changed
 
 
-# --- the store ---------------------------------------------------------------------------------------------------------
+# -- the store ---------------------------------------------------------------------------------------------------------
 
 
 def versions_of(original: Path, tmp_path: Path, count: int) -> list[Path]:
