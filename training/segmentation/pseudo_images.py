@@ -7,7 +7,7 @@ is not hair.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import cv2
@@ -18,7 +18,6 @@ from training.data.backgrounds import BackgroundPool
 from training.segmentation import distractors
 from training.segmentation.camera_effects import photograph
 from training.segmentation.strands import (
-    HairStyle,
     HairTruth,
     StrandLayer,
     sample_centre_line,
@@ -139,7 +138,7 @@ def _render_plain(rng: np.random.Generator, recipe: PseudoImageRecipe, backgroun
     layer = StrandLayer(height, width)
     typical = _log_uniform(rng, max(2.0, recipe.thickness_px[0]), recipe.thickness_px[1])
     style = sample_style(rng, level, typical)
-    style = HairStyle(style.colour, 1.0, 0.0 if rng.random() < 0.6 else style.gloss, 0.0, 1.0)
+    style = replace(style, rim=1.0, gloss=0.0 if rng.random() < 0.5 else style.gloss, roughness=0.0, opacity=1.0)
     hairs = []
     for _ in range(int(np.clip(rng.uniform(0.3, 3) * 0.12 * width * height / (typical * 0.5 * width), 1, 30))):
         line = sample_centre_line(rng, height, width, typical, rng.uniform(0, np.pi), bool(rng.random() < 0.5))
@@ -185,15 +184,7 @@ def _render_shipped(rng: np.random.Generator, recipe: PseudoImageRecipe, backgro
                 layer.paint(
                     rng,
                     hair,
-                    other
-                    if own
-                    else HairStyle(
-                        np.clip(family.colour * rng.uniform(0.8, 1.25), 0, 255),
-                        family.rim,
-                        family.gloss,
-                        family.roughness,
-                        family.opacity,
-                    ),
+                    other if own else replace(family, colour=np.clip(family.colour * rng.uniform(0.8, 1.25), 0, 255)),
                 )
             colour, alpha, truth = layer.flatten(depth_blur)
             if rng.random() < 0.4:

@@ -46,6 +46,7 @@ class HairStyle:
     colour: np.ndarray
     rim: float  # the colour at the edge, as a factor: below 1 a dark rim, above 1 a glowing one
     gloss: float  # 0 = matt, 1 = a blown-out streak along the shaft
+    gloss_width: float  # of the streak, as a factor of its usual width
     roughness: float  # how much gloss and colour change along the shaft
     opacity: float
 
@@ -118,11 +119,15 @@ def sample_style(rng: np.random.Generator, skin: np.ndarray, thickness: float) -
     if abs(difference) < minimum:
         rgb += np.sign(difference or -1.0) * (minimum - abs(difference))
     pale = rgb.mean() > skin.mean()
+    glossy, rough = float(rng.random() < 0.6) * rng.beta(1.2, 2.5), rng.beta(1.2, 2.0)
+    if rng.random() < 0.18:  # an even streak from end to end, that may look as bright as the skin: still one hair
+        glossy, rough = rng.uniform(0.35, 0.95), rng.uniform(0, 0.15)
     return HairStyle(
         colour=np.clip(rgb, 0, 255),
         rim=rng.uniform(0.55, 1.0) if pale else rng.uniform(0.75, 1.25),
-        gloss=float(rng.random() < 0.6) * rng.beta(1.2, 2.5),
-        roughness=rng.beta(1.2, 2.0),
+        gloss=glossy,
+        gloss_width=rng.uniform(0.6, 1.8),
+        roughness=rough,
         opacity=rng.uniform(0.65, 1.0) if rng.random() < 0.25 else 1.0,
     )
 
@@ -155,9 +160,9 @@ class StrandLayer:
         self._strip(line, normals, half, -0.72, 0.72, np.clip(body * (1 + style.rim) / 2, 0, 255), None)
         self._strip(line, normals, half, -0.5, 0.5, np.clip(body, 0, 255), None)
         if style.gloss > 0.03:
-            where = rng.uniform(-0.35, 0.35)
+            where = rng.uniform(-0.35, 0.35) * min(1.0, 1 / style.gloss_width)
             flicker = np.clip(1 + style.roughness * rng.normal(0, 0.9, steps), 0, 1.6)
-            for spread, share in ((0.32, 0.35), (0.16, 0.7)):
+            for spread, share in ((0.32 * style.gloss_width, 0.35), (0.16 * style.gloss_width, 0.7)):
                 shine = body + (245 - body) * np.clip(style.gloss * share * flicker, 0, 1)[:, None]
                 self._strip(line, normals, half, where - spread, where + spread, shine, None)
         if thickness > 7 and style.roughness > 0.25:
