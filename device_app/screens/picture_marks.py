@@ -87,7 +87,8 @@ class Inset(Widget):
             self.canvas.before.add(self._surface)
         height, width = shown.frame.image.shape[:2]
         self.height = self.width * height / width
-        self._surface.show(shown, bare=bare, light=light)
+        if self._surface.show(shown, bare=bare, light=light):
+            self.canvas.ask_update()
         self._surface.place(self.x, self.top, self.width / width)
         self.words = text("inset_age", age=f"{age_s:.1f}")
 

@@ -65,7 +65,8 @@ class PictureView(StencilView):
             (self.canvas.add if self._visible else self.canvas.remove)(self.surface)
         if shown is None:
             return
-        self.surface.show(shown, bare=self.held, light=light)
+        if self.surface.show(shown, bare=self.held, light=light):
+            self.canvas.ask_update()
         if new_size:
             self.reset_zoom()
 
@@ -97,6 +98,7 @@ class PictureView(StencilView):
         """Show or hide the overlay at once."""
         if self._shown is not None:
             self.surface.show(self._shown, bare=self.held, light=self._light)
+            self.canvas.ask_update()
 
     def _fit(self) -> float:
         if self._shown is None:

@@ -83,17 +83,21 @@ class FrameSurface(InstructionGroup):
         for instruction in (self._slot, *overlay):
             self.add(instruction)
 
-    def show(self, shown: Shown, bare: bool = False, light: FlatField | None = None) -> None:
+    def show(self, shown: Shown, bare: bool = False, light: FlatField | None = None) -> bool:
         """Draw this; nothing is uploaded again that is there already.
 
         Args:
             shown: the frame and the overlay that belongs to it.
             bare: leave the overlay out.
             light: evens out the light of the picture, as the analysis saw it.
+
+        Returns:
+            True when pixels were uploaded. Kivy does not notice that by itself: the canvas must be asked to draw.
         """
         frame, analysis = shown.frame, shown.analysis
         overlaid = analysis is not None and not bare
         self.shown, self.bare = shown, bare
+        before = self._drawn
         if self._drawn is None or self._drawn[0] != frame.id or self._picture_size() != frame.image.shape[1::-1]:
             self._upload_picture(frame.image)
             self._drawn = None
@@ -106,6 +110,7 @@ class FrameSurface(InstructionGroup):
             self._use_light(light)
         self._use_shader(overlaid, light is not None)
         self._draw_lines()
+        return self._drawn != before
 
     def dim(self, dimmed: bool) -> None:
         """Darken a picture that is not of this moment."""

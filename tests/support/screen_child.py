@@ -329,6 +329,20 @@ class Driver:
         """Let time pass where nothing can be waited for, for pictures only."""
         yield from self._wait(seconds)
 
+    def do_expect_motion(self, pictures: int) -> Iterator[None]:
+        """The window draws this many new pictures though nothing else on the screen changes."""
+        from kivy.clock import Clock
+
+        Clock.unschedule(self.app._slow_tick)
+        seen: set[int] = set()
+        self.app.after_each_frame(lambda shown: seen.add(-1 if shown is None else shown.frame.id))
+        until = time.monotonic() + PATIENCE_S
+        while len(seen) < pictures:
+            if time.monotonic() > until:
+                raise AssertionError(f"only {len(seen)} of {pictures} pictures were drawn")
+            yield
+        Clock.schedule_interval(self.app._slow_tick, 0.25)
+
     def do_measure_controls(self, path: str) -> None:
         """Write every control and text that can be seen, with its place and size."""
         from kivy.uix.label import Label

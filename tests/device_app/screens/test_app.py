@@ -201,6 +201,7 @@ def test_without_a_camera_or_a_bundle_the_app_says_so_and_lives(run_plan: RunPla
             {"press": "back"},
             {"source": "demo"},
             {"expect": {"picture": True, "notices": ["worker_refused"], "overlay": False, "density": "–"}},
+            {"expect_motion": 20},
         ],
         source="camera:97",
         bundle=str(tmp_path / "no-bundle"),
