@@ -57,6 +57,7 @@ class PictureAnalyser:
                 classes=classes,
                 precision=precision,
                 threads=threads,
+                closer=True,
                 flat_field=None if profile is None else profile.illumination(),
             )
         )

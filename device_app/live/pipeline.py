@@ -16,6 +16,7 @@ from device_app.live.settings import PipelineSettings
 from device_app.vision.masks import hair_mask
 from device_app.vision.measure import measure_hairs
 from device_app.vision.preprocess import to_network_input
+from device_app.vision.quarters import join_views, quarter_boxes
 
 
 class StageClock:
@@ -106,8 +107,12 @@ class Pipeline:
         network_input = to_network_input(image, self._model)
         clock.done("preprocess")
         probability = self._segment(network_input)
+        if settings.closer and (boxes := quarter_boxes((width, height), self._model.input_size)):
+            parts = [image[top:bottom, left:right] for left, top, right, bottom in boxes]
+            closer = [self._segment(to_network_input(part, self._model)) for part in parts]
+            probability = join_views(probability, closer, boxes, (width, height))
         clock.done("segment")
-        mask = hair_mask(probability[0, 0], (width, height), self._model.threshold)
+        mask = hair_mask(probability, (width, height), self._model.threshold)
         clock.done("mask")
         measurements = measure_hairs(
             image, mask, settings.scale_um_per_px, settings.scale_uncertainty_um_per_px, settings.classes
@@ -127,11 +132,12 @@ class Pipeline:
         )
 
     def _segment(self, network_input: np.ndarray) -> np.ndarray:
+        """(1, 3, h, w) float32 -> (h, w) float32 hair probability."""
         until = time.perf_counter() + self._settings.network_at_least_ms / 1000
         while True:
             probability = self._engine.run({self._model.input_name: network_input})[self._model.output_name]
             if time.perf_counter() >= until:
-                return probability
+                return probability[0, 0]
 
     def close(self) -> None:
         """Free the engine. Safe to call twice."""

@@ -24,6 +24,8 @@ class PipelineSettings:
         picture_size: (width, height) of the pictures that the scale holds for; a picture of another size is refused.
             None: any.
         flat_field: correction for uneven light; None: none.
+        closer: look at large pictures in quarters too (`vision.quarters`): up to five times the network's time, for
+            single pictures, not for the live loop.
         network_at_least_ms: run the network again and again until it has taken this long: a slower machine, for the
             bench of the screen. 0: once.
     """
@@ -36,6 +38,7 @@ class PipelineSettings:
     threads: int = 2
     picture_size: tuple[int, int] | None = None
     flat_field: FlatField | None = field(default=None, compare=False)
+    closer: bool = False
     network_at_least_ms: float = 0.0
 
 

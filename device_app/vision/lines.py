@@ -75,7 +75,9 @@ def line_lengths(lines: np.ndarray) -> np.ndarray:
     return np.hypot(step[..., 0], step[..., 1]).sum(axis=1)
 
 
-def extend_to_mask(lines: np.ndarray, width_px: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def extend_to_mask(
+    lines: np.ndarray, width_px: np.ndarray, mask: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Lengthen both ends of every line straight on to where the mask ends, and say which of them lie inside.
 
     A skeleton stops about half a width short of a blunt end. An end within max(2 px, 0.15 widths) of the picture's
@@ -87,7 +89,8 @@ def extend_to_mask(lines: np.ndarray, width_px: np.ndarray, mask: np.ndarray) ->
         mask: (H, W) uint8, 0 or 255.
 
     Returns:
-        The lines, even again, and (C, 2) bool, whether the first and the last point lie inside the picture.
+        The lines, even again; (C, 2) bool, whether the first and the last point lie inside the picture; and (C, 2)
+        bool, whether the mask goes on beyond them: such an end is buried in another hair.
     """
     height, width = mask.shape
     samples = lines.shape[1]
@@ -111,7 +114,8 @@ def extend_to_mask(lines: np.ndarray, width_px: np.ndarray, mask: np.ndarray) ->
     margin = np.minimum(tips, np.array([width - 1, height - 1]) - tips).min(axis=2)
     inside = margin > np.maximum(2.0, 0.15 * width_px)[:, None]
     longer = np.concatenate([tips[:, :1], lines, tips[:, 1:]], axis=1)
-    return _even_again(np.clip(longer, 0, np.array([width - 1, height - 1])), samples), inside
+    buried = inside & (stop == _LOOK_AHEAD_STEPS - 1)
+    return _even_again(np.clip(longer, 0, np.array([width - 1, height - 1])), samples), inside, buried
 
 
 def _even_again(lines: np.ndarray, samples: int) -> np.ndarray:

@@ -21,6 +21,9 @@ LEAST_LENGTH_IN_WIDTHS = 3.0
 LEAST_LENGTH_IN_WIDTHS_CUT = 1.8
 """The same for one that the picture's border cuts: more of it lies outside."""
 
+LEFTOVER_LENGTH_IN_WIDTHS = 10.0
+"""A piece shorter than this whose ends both lie inside other hairs is what a knot leaves over, no hair."""
+
 LEAST_LENGTH_SHARE = 0.025
 """Nor is one shorter than this share of the picture's shorter side (12 px of 480)."""
 
@@ -159,13 +162,14 @@ def _strands(chains: list[list[int]], pieces: Pieces, ends: Ends, mask: np.ndarr
     width_px = np.maximum(np.array(width), 1.0) * pieces.factor
     raw = to_native(np.concatenate(runs).astype(np.float64), pieces.factor)
     lines = smooth_lines(even_lines(raw, np.array(count), POINTS), np.maximum(6 * width_px, 30.0))
-    lines, inside = extend_to_mask(lines, width_px, mask)
+    lines, inside, buried = extend_to_mask(lines, width_px, mask)
     lengths_px = line_lengths(lines)
     cut_by_border = ~inside.all(axis=1)
     least = np.maximum(
         np.where(cut_by_border, LEAST_LENGTH_IN_WIDTHS_CUT, LEAST_LENGTH_IN_WIDTHS) * width_px,
         LEAST_LENGTH_SHARE * min(mask.shape),
     )
+    leftover = buried.all(axis=1) & (lengths_px < LEFTOVER_LENGTH_IN_WIDTHS * width_px)
     return [
         Strand(
             lines[k].astype(np.float32),
@@ -173,5 +177,5 @@ def _strands(chains: list[list[int]], pieces: Pieces, ends: Ends, mask: np.ndarr
             float(width_px[k]),
             (bool(inside[k, 0]), bool(inside[k, 1])),
         )
-        for k in np.flatnonzero(lengths_px >= least)
+        for k in np.flatnonzero((lengths_px >= least) & ~leftover)
     ]
