@@ -5,12 +5,13 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-SHARP_ENOUGH = 0.6
+SHARP_ENOUGH = 0.65
 """From this score on a picture is sharp enough to be measured. docs/calibration.md says how it was chosen."""
 
 _REFERENCE_WIDTH = 640  # blur is told in pixels of a picture this wide, whatever the camera's resolution
 _WORK_WIDTH = 320
 _FINE_PX, _COARSE_PX = 0.7, 2.0  # standard deviations, in working pixels, of the two blurs that are compared
+_OWN_VARIANCE = 4 / 12 + 1 / 12  # of the difference over two working pixels, and of the working pixel itself
 _HALF_PX = 4.0  # blur, in reference pixels, at which the score is one half
 _TILES = 4  # by as many; each has its own say, so that text or a ring in one corner does not decide
 _STRONGEST = 0.04  # part of a tile's pixels that are taken for edges
@@ -47,7 +48,7 @@ def focus_score(image: np.ndarray) -> float:
     if np.count_nonzero(clear) < 2:
         return 0.0
     ratio = np.maximum(fine_energy[clear] / coarse_energy[clear], 1.0 + 1e-6)
-    variance = np.maximum((_COARSE_PX**2 - ratio * _FINE_PX**2) / (ratio - 1.0), 0.0)
+    variance = np.maximum((_COARSE_PX**2 - ratio * _FINE_PX**2) / (ratio - 1.0) - _OWN_VARIANCE, 0.0)
     blur = np.sqrt(variance) * factor * _REFERENCE_WIDTH / grey.shape[1]
     return float(np.percentile(1.0 / (1.0 + (blur / _HALF_PX) ** 2), 75))
 

@@ -13,7 +13,7 @@ from calibration.errors import ScalpScopeError
 
 GRID_ROWS, GRID_COLUMNS = 12, 16
 MAX_GAIN = 8.0
-"""Largest gain that a profile may hold: flat field times nothing, or white balance by itself."""
+"""Largest gain that a profile may hold, of the flat field or of the white balance."""
 
 _MIN_PAPER_LEVEL = 60
 _MAX_PAPER_LEVEL = 250
@@ -21,8 +21,9 @@ _MAX_FALL_OFF = 4.0  # brightest over darkest part of the paper; beyond it the n
 _MAX_COLOUR_CAST = 2.2
 _MAX_UNEVENNESS = 0.03  # median of |paper - smooth fit| / fit, after the sensor's noise is blurred away
 _MAX_SPOT = 0.12  # the same at its 99.5th percentile: print, hairs, dust, the edge of the sheet
+_DUST = 0.05  # a pixel that lies further from the first fit than this part of its level is not paper
 _PREVIEW_WIDTH = 160
-_FIT_ORDER = 4
+_FIT_ORDER = 6
 
 
 class Exposure(Enum):
@@ -67,7 +68,7 @@ class FlatField:
     def from_white_picture(cls, image: np.ndarray) -> FlatField:
         """Measure the light from a picture of plain white paper, slightly out of focus.
 
-        Each channel is fitted by a two-dimensional polynomial of fourth order, which follows lamp and lens but not the
+        The logarithm of each channel is fitted by a two-dimensional polynomial, which follows lamp and lens but not the
         fibres of the paper; the gains are what raises that fit to its own maximum.
 
         Args:
@@ -80,14 +81,15 @@ class FlatField:
         _refuse_bad_exposure(paper)
         rows, columns = paper.shape[:2]
         basis = _polynomial_basis(np.linspace(-1, 1, columns), np.linspace(-1, 1, rows))
-        coefficients = np.stack([_robust_fit(basis, paper[..., c].ravel()) for c in range(3)], axis=1)
-        smooth = (basis @ coefficients).reshape(paper.shape)
+        logarithm = np.log(np.maximum(paper, 1.0))
+        coefficients = np.stack([_robust_fit(basis, logarithm[..., c].ravel()) for c in range(3)], axis=1)
+        smooth = np.exp(basis @ coefficients).reshape(paper.shape)
         _refuse_texture(paper, smooth)
 
         nodes = _polynomial_basis(np.linspace(-1, 1, GRID_COLUMNS), np.linspace(-1, 1, GRID_ROWS)) @ coefficients
-        levels = nodes.reshape(GRID_ROWS, GRID_COLUMNS, 3)
+        levels = np.exp(nodes).reshape(GRID_ROWS, GRID_COLUMNS, 3)
         brightest = levels.max(axis=(0, 1))
-        if levels.min() <= 0 or float((brightest / levels.min(axis=(0, 1))).max()) > _MAX_FALL_OFF:
+        if float((brightest / levels.min(axis=(0, 1))).max()) > _MAX_FALL_OFF:
             raise ScalpScopeError(
                 f"The paper is more than {_MAX_FALL_OFF:.0f} times darker in one part of the picture than in another.",
                 "Hold the microscope flat on the paper, so that paper fills the picture and the lamp lights all of it.",
@@ -169,7 +171,7 @@ def _refuse_texture(paper: np.ndarray, smooth: np.ndarray) -> None:
 
 
 def _polynomial_basis(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """(len(y) * len(x), 15) float32: all products of powers of x and y up to `_FIT_ORDER` in total."""
+    """(len(y) * len(x), terms) float32: all products of powers of x and y up to `_FIT_ORDER` in total."""
     columns, rows = np.meshgrid(x.astype(np.float32), y.astype(np.float32))
     terms = [columns**i * rows**j for i in range(_FIT_ORDER + 1) for j in range(_FIT_ORDER + 1 - i)]
     return np.stack([term.ravel() for term in terms], axis=1)
@@ -179,7 +181,7 @@ def _robust_fit(basis: np.ndarray, values: np.ndarray) -> np.ndarray:
     """Least squares, twice: the second time without what lay far from the first (dust on the sheet)."""
     coefficients = np.linalg.lstsq(basis, values, rcond=None)[0]
     residual = np.abs(values - basis @ coefficients)
-    keep = residual <= max(1.0, 4.0 * float(np.median(residual)))
+    keep = residual <= max(_DUST, 4.0 * float(np.median(residual)))
     refined: np.ndarray = np.linalg.lstsq(basis[keep], values[keep], rcond=None)[0]
     return refined
 

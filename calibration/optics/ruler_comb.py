@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -21,23 +20,27 @@ _LONGEST_GAP = 3  # ticks; a longer gap ends the ruler
 
 @dataclass(frozen=True)
 class Comb:
-    """Evenly spaced marks in a profile: mark number k stands at ``start + spacing * k``.
+    """Evenly spaced marks in a profile, bent as much as a lens or a tilt bends them.
 
     Attributes:
-        spacing, start: in profile samples.
+        spacing: mean distance between neighbours, in profile samples.
+        course: coefficients, highest power first, of the position of mark number k; a straight line for few marks.
         first, last: numbers of the outermost marks seen.
         count: how many marks were seen.
         quality: part of the places that are filled, times part of the marks that stand on a place; 0 to 1.
-        rms: of the marks' distances from their places, in samples.
     """
 
     spacing: float
-    start: float
+    course: tuple[float, ...]
     first: int
     last: int
     count: int
     quality: float
-    rms: float
+
+    def places(self, numbers: np.ndarray) -> np.ndarray:
+        """Where the marks of the given numbers stand, in samples."""
+        places: np.ndarray = np.polyval(self.course, numbers)
+        return places
 
     @property
     def score(self) -> float:
@@ -112,48 +115,50 @@ def _seeds(steps: np.ndarray, spacing: float) -> list[int]:
     return [int(start + length // 2) for length, start in runs if length >= 2]
 
 
+def bend_degree(ticks: int) -> int:
+    """Degree of the polynomial that may be fitted to so many ticks: fewer cannot tell a bend from chance."""
+    return 1 if ticks < 8 else 2 if ticks < 12 else 3
+
+
 def _grow(positions: np.ndarray, start: float, spacing: float) -> Comb | None:
-    """Number the marks outwards from a seed, correcting the spacing while the numbers grow (so no number slips)."""
+    """Number the marks outwards from a seed; the course is corrected as the numbers grow, so that none slips."""
+    away = (positions - start) / spacing
+    course = np.array([1.0, 0.0])  # from distance, in first guesses of the spacing, to number
     reach = 2
     while True:
-        number = np.rint((positions - start) / spacing)
-        within = np.abs(number) <= reach
-        near = within & (np.abs(positions - start - number * spacing) < _INLIER * spacing)
+        exact = np.polyval(course, away)
+        number = np.rint(exact)
+        within = np.abs(away) <= reach + 0.5
+        near = within & (np.abs(exact - number) < _INLIER)
         count = int(np.count_nonzero(near))
-        if count < 3 or count < 0.5 * np.count_nonzero(within):
+        if count < 3 or count < 0.5 * np.count_nonzero(within) or number[near].min() == number[near].max():
             return None
-        fitted, offset = _line(number[near], positions[near])
-        if not abs(fitted / spacing - 1) < 0.2:
+        if reach > np.abs(away).max():
+            return _judge(positions, number, exact - number)
+        course = np.polyfit(away[near], number[near], bend_degree(count))
+        if not abs(course[-2] - 1.0) < 0.2:
             return None
-        spacing, start = fitted, offset
-        if reach > max(abs(number[0]), abs(number[-1])):
-            return _judge(positions, start, spacing)
         reach *= 2
 
 
-def _line(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
-    """Slope and value at 0 of the least-squares line; NaN where all x are one."""
-    middle_x, middle_y = float(x.sum()) / len(x), float(y.sum()) / len(y)
-    away = x - middle_x
-    spread = float(away @ away)
-    slope = float(away @ y) / spread if spread > 0 else math.nan
-    return slope, middle_y - slope * middle_x
-
-
-def _judge(positions: np.ndarray, start: float, spacing: float) -> Comb | None:
-    number = np.round((positions - start) / spacing).astype(int)
-    residual = positions - start - number * spacing
-    inlier = np.abs(residual) < _INLIER * spacing
+def _judge(positions: np.ndarray, number: np.ndarray, residual: np.ndarray) -> Comb | None:
+    """The comb of numbered marks, or None where too many are missing, extra or out of place (residuals in spacings)."""
+    inlier = np.abs(residual) < _INLIER
     if np.count_nonzero(inlier) < MIN_TICKS:
         return None
     first, last = _longest_run(np.unique(number[inlier]))
     part = (number >= first) & (number <= last)
-    seen = np.unique(number[inlier & part])
-    quality = len(seen) / (last - first + 1) * len(seen) / np.count_nonzero(part)
-    rms = float(np.sqrt(np.mean(residual[inlier & part] ** 2)))
-    if len(seen) < MIN_TICKS or quality < _MIN_QUALITY or rms > max(_MAX_RMS * spacing, _ROUGH_PX):
+    seen, at = np.unique(number[inlier & part], return_index=True)
+    if len(seen) < MIN_TICKS:
         return None
-    return Comb(spacing, start, first, last, len(seen), float(quality), rms)
+    quality = len(seen) / (last - first + 1) * len(seen) / np.count_nonzero(part)
+    places = positions[inlier & part][at]
+    spacing = float(places[-1] - places[0]) / float(seen[-1] - seen[0])
+    rms = float(np.sqrt(np.mean(residual[inlier & part] ** 2)))
+    if quality < _MIN_QUALITY or rms > max(_MAX_RMS, _ROUGH_PX / spacing) or spacing < MIN_SPACING_PX:
+        return None
+    course = np.polyfit(seen, places, bend_degree(len(seen)))
+    return Comb(spacing, tuple(course.tolist()), int(first), int(last), len(seen), float(quality))
 
 
 def _longest_run(numbers: np.ndarray) -> tuple[int, int]:

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from calibration.errors import ScalpScopeError
-from calibration.optics.ruler_comb import MIN_TICKS, Comb, find_comb, likeness, mark_shapes, measure_marks
+from calibration.optics.ruler_comb import MIN_TICKS, Comb, bend_degree, find_comb, likeness, mark_shapes, measure_marks
 from calibration.optics.ruler_view import RulerView, tick_directions
 
 _log = logging.getLogger(__name__)
@@ -24,7 +24,7 @@ _MAX_MISSED = 2  # strips in a row that need not show the ticks: where the ruler
 _MIN_HEIGHT = 0.35  # of the usual height of a tick
 _MAX_RESIDUAL = 0.05  # of the spacing, from ten ticks on
 _MEASURING_PX = 0.03
-_MIN_LIKENESS = 0.75  # hairs and pores differ from each other in width and depth, a ruler's ticks do not
+_MIN_LIKENESS = 0.85  # hairs and pores differ from each other in width and depth, a ruler's ticks do not
 _WORTH_A_TURN = 0.5  # ticks as unlike as this are none, however well they are turned
 _MIN_EXTENT = 0.2  # of the picture's shorter side; a smaller group of lines is none that someone laid there
 _MIN_STRIPS = 2  # a tick is longer than a fortieth of the picture
@@ -260,7 +260,7 @@ def _follow(view: RulerView, strip: int, polarity: float, comb: Comb) -> _Seen |
     sightings: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
     alike: list[float] = []
     for order in (range(strip, view.strips), range(strip - 1, -1, -1)):
-        places, missed = comb.start + comb.spacing * numbers, 0
+        places, missed = comb.places(numbers), 0
         for current in order:
             u, height = measure_marks(polarity * view.profiles[current], view.valid[current], places, comb.spacing)
             if not sightings:
@@ -301,20 +301,20 @@ def _fit(view: RulerView, seen: _Seen, lean: float) -> _Measured | None:
     residuals = u - u.mean() - spacing * centred
     square_sum = float(np.sum(residuals**2))
     sd = math.sqrt((square_sum + _PRIOR_TICKS * _PRIOR_PX**2) / (len(numbers) - 2 + _PRIOR_TICKS))
-    residual = math.sqrt(square_sum / len(numbers))
+    drift, unexplained = _drift(centred, residuals, spacing)
     if spacing * float(np.ptp(numbers)) < _MIN_EXTENT * view.short_side:
         return None
     # Four lines among hairs are evenly spaced by chance more often than ten: few ticks must be the more regular.
     allowed = _MAX_RESIDUAL * min(1.0, (len(numbers) - 3) / 7)
-    if residual > allowed * spacing + _MEASURING_PX:
+    if unexplained > allowed * spacing + _MEASURING_PX:
         return None
     upright_again = 1.0 / math.sqrt(1.0 + lean**2)
     return _Measured(
         direction=view.direction - math.atan(lean),
         spacing=spacing * upright_again,
         spacing_sd=sd / math.sqrt(float(np.sum(centred**2))),
-        residual=residual,
-        drift=_drift(centred, residuals, spacing),
+        residual=math.sqrt(square_sum / len(numbers)),
+        drift=drift,
         ticks=view.to_picture(u + lean * (v - seen.v.mean()), v),
         score=len(numbers) * seen.quality**2,
     )
@@ -333,11 +333,14 @@ def _inliers(numbers: np.ndarray, u: np.ndarray) -> np.ndarray:
     return inliers
 
 
-def _drift(centred: np.ndarray, residuals: np.ndarray, spacing: float) -> float:
-    """By how much the local spacing differs between places, as a fraction; 0 unless a curve fits clearly better."""
-    order = 3 if len(centred) >= 8 else 2
-    if len(centred) <= order + 2:
-        return 0.0
+def _drift(centred: np.ndarray, residuals: np.ndarray, spacing: float) -> tuple[float, float]:
+    """By how much the local spacing differs between places, as a fraction, and the residuals that are left (root mean
+    square, pixels). No drift unless a curve fits clearly better than the straight line.
+    """
+    straight = math.sqrt(float(np.mean(residuals**2)))
+    order = max(2, bend_degree(len(centred)))
+    if len(centred) <= order + 3:
+        return 0.0, straight
     reach = float(np.abs(centred).max())
     curve = np.polyfit(centred / reach, residuals, order)
     left = residuals - np.polyval(curve, centred / reach)
@@ -345,6 +348,6 @@ def _drift(centred: np.ndarray, residuals: np.ndarray, spacing: float) -> float:
     noise = max(float(np.sum(left**2)) / freedom, 1e-6)
     gain = (float(np.sum(residuals**2)) - float(np.sum(left**2))) / (order - 1)
     if gain < 10.0 * noise:
-        return 0.0
+        return 0.0, straight
     local = np.polyval(np.polyder(curve), np.linspace(-1, 1, 41)) / reach
-    return float(np.ptp(local)) / spacing
+    return float(np.ptp(local)) / spacing, math.sqrt(float(np.mean(left**2)))
