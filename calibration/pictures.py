@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+import warnings
 from pathlib import Path
 
 import cv2
@@ -11,6 +12,9 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from calibration.errors import ScalpScopeError
+
+# What is wrong with a file is said once, by `read_image`; Pillow would say it before, in its own words.
+warnings.filterwarnings("ignore", module=r"PIL\.")
 
 MAX_MEGAPIXELS = 50
 """Larger pictures are refused before they are decoded: no trichoscope makes them, and they can fill all memory."""

@@ -201,7 +201,7 @@ def test_tiny_pictures_are_refused_and_not_stumbled_over() -> None:
 
 def test_real_scalp_is_no_ruler() -> None:
     taken = []
-    pictures = real_scalp_pictures(12)
+    pictures = real_scalp_pictures(8)
     for path in pictures:
         try:
             taken.append((path.name, find_ruler(read_image(path), TICK_UM)))
