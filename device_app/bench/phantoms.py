@@ -15,12 +15,11 @@ from device_app import __version__
 from device_app.commands.options import BundlePath, ChosenPrecision
 
 if TYPE_CHECKING:
-    import numpy as np
 
     from device_app.camera.phantom import Phantom, PhantomLook
     from device_app.vision.hairs import Hair
 
-    MaskSource = Callable[[Phantom, int], np.ndarray]
+    FindHairs = Callable[[Phantom, int], tuple[Hair, ...]]
 
 SIZES = ((640, 480), (1280, 1024))
 SCALES_UM_PER_PX = (2.0, 3.0, 4.0, 5.0, 6.0)
@@ -105,7 +104,7 @@ def command(
 
     from device_app.images import write_text_atomically
 
-    source, made_by = _mask_source(masks, bundle, None if precision is None else precision.value)
+    find_hairs, made_by = _finder(masks, bundle, None if precision is None else precision.value)
     console = Console(stderr=True)
     cases = [(size, scale) for size in SIZES for scale in SCALES_UM_PER_PX]
     looks = looks_in_turn()
@@ -114,7 +113,7 @@ def command(
         tally = Tally(*size, scale)
         for seed in range(first_seed, first_seed + count):
             look = looks[0] if seed % 2 == 0 else looks[1 + (seed // 2) % (len(looks) - 1)]
-            tally.add(draw_phantom(seed, size, scale, look), seed, source)
+            tally.add(draw_phantom(seed, size, scale, look), seed, find_hairs)
         tallies.append(tally)
     results = [tally.result() for tally in tallies]
     over_all = Tally.together(tallies).result()
@@ -180,11 +179,9 @@ class Tally:
             whole.counts += tally.counts
         return whole
 
-    def add(self, phantom: Phantom, seed: int, mask_source: MaskSource) -> None:
+    def add(self, phantom: Phantom, seed: int, find_hairs: FindHairs) -> None:
         """Measure a phantom and compare."""
-        from device_app.vision.measure import measure_hairs
-
-        found = measure_hairs(phantom.image, mask_source(phantom, seed), phantom.scale_um_per_px).hairs
+        found = find_hairs(phantom, seed)
         for truth, hair in match_hairs(phantom, found):
             self.errors_um.append((hair.diameter_px - phantom.hairs[truth].diameter_px) * phantom.scale_um_per_px)
         rooted = sum(any(hair.ends_inside) for hair in found)
@@ -241,16 +238,19 @@ def match_hairs(phantom: Phantom, found: tuple[Hair, ...]) -> list[tuple[int, Ha
     return matches
 
 
-def _mask_source(masks: Masks, bundle: Path | None, precision: str | None) -> tuple[MaskSource, str]:
-    """The function that gives a phantom's mask, and what to call it."""
+def _finder(masks: Masks, bundle: Path | None, precision: str | None) -> tuple[FindHairs, str]:
+    """The function that finds a phantom's hairs, and what to call it."""
+    from device_app.vision.measure import measure_hairs
+
     if masks is Masks.TRUTH:
-        return lambda phantom, seed: phantom.mask, "the truth"
+        return lambda phantom, seed: measure_hairs(phantom.image, phantom.mask).hairs, "the truth"
     if masks is Masks.DEGRADED:
         from device_app.bench.phantom_masks import degraded_probability
         from device_app.vision.masks import hair_mask
 
-        def degraded(phantom: Phantom, seed: int) -> np.ndarray:
-            return hair_mask(degraded_probability(phantom, seed), phantom.mask.shape[::-1])
+        def degraded(phantom: Phantom, seed: int) -> tuple[Hair, ...]:
+            mask = hair_mask(degraded_probability(phantom, seed), phantom.mask.shape[::-1])
+            return measure_hairs(phantom.image, mask).hairs
 
         return degraded, "the truth, damaged as by a network"
     from device_app.analyse import PictureAnalyser
@@ -258,7 +258,8 @@ def _mask_source(masks: Masks, bundle: Path | None, precision: str | None) -> tu
 
     chosen = None if precision is None else Precision(precision)
     analyser = PictureAnalyser(bundle_path=bundle, precision=chosen, threads=2)
-    return lambda phantom, seed: analyser.analyse(phantom.image).mask, f"{analyser.bundle}, {analyser.backend}"
+    named = f"{analyser.bundle}, {analyser.backend}"
+    return lambda phantom, seed: analyser.analyse(phantom.image).measurements.hairs, named
 
 
 def _print_table(results: list[CaseResult], over_all: CaseResult, made_by: str) -> None:

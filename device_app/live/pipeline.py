@@ -115,7 +115,12 @@ class Pipeline:
         mask = hair_mask(probability, (width, height), self._model.threshold)
         clock.done("mask")
         measurements = measure_hairs(
-            image, mask, settings.scale_um_per_px, settings.scale_uncertainty_um_per_px, settings.classes
+            image,
+            mask,
+            settings.scale_um_per_px,
+            settings.scale_uncertainty_um_per_px,
+            settings.classes,
+            probability,
         )
         clock.done("measure")
         focus = focus_score(image)

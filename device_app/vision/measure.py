@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from device_app.vision.certainty import certainties, is_hair
 from device_app.vision.diameter import Widths, measure_widths
 from device_app.vision.hairs import TRICHOSCOPY, Figure, Hair, HairClasses, Measurements
 from device_app.vision.intervals import (
@@ -51,6 +52,7 @@ def measure_hairs(
     scale_um_per_px: float | None = None,
     scale_uncertainty_um_per_px: float = 0.0,
     classes: HairClasses = TRICHOSCOPY,
+    probability: np.ndarray | None = None,
 ) -> Measurements:
     """Trace and measure every hair of a picture.
 
@@ -60,6 +62,8 @@ def measure_hairs(
         scale_um_per_px: micrometres per pixel; None leaves every physical figure without value.
         scale_uncertainty_um_per_px: its standard deviation; widens the intervals.
         classes: the cuts between vellus, intermediate and terminal.
+        probability: (h, w) float, 0..1, of any size, that the mask was cut from. With it, what the network was not
+            sure of is left out; see `vision.certainty`.
 
     Returns:
         The measurements; `hairs` longest first. See the module's rules.
@@ -72,7 +76,12 @@ def measure_hairs(
     if scale_um_per_px is not None and not (np.isfinite(scale_um_per_px) and scale_um_per_px > 0):
         raise ValueError(f"scale {scale_um_per_px!r} is not a positive number of micrometres per pixel")
     strands = trace_hairs(mask, image)
-    hairs = _hairs(strands, measure_widths(image, mask, strands))
+    widths = measure_widths(image, mask, strands)
+    if probability is not None:
+        sure = certainties(strands, probability, (mask.shape[1], mask.shape[0]))
+        kept = [k for k, certainty in enumerate(sure) if is_hair(strands[k], widths[k], certainty)]
+        strands, widths = [strands[k] for k in kept], [widths[k] for k in kept]
+    hairs = _hairs(strands, widths)
     covered = float(np.count_nonzero(mask)) / mask.size
     return summarise(hairs, mask.shape, covered, scale_um_per_px, scale_uncertainty_um_per_px, classes)
 

@@ -24,8 +24,8 @@ LEAST_LENGTH_IN_WIDTHS_CUT = 1.8
 LEFTOVER_LENGTH_IN_WIDTHS = 10.0
 """A piece shorter than this whose ends both lie inside other hairs is what a knot leaves over, no hair."""
 
-LEAST_LENGTH_SHARE = 0.025
-"""Nor is one shorter than this share of the picture's shorter side (12 px of 480)."""
+LEAST_LENGTH_SHARE = 0.035
+"""Nor is one shorter than this share of the picture's shorter side (17 px of 480)."""
 
 POINTS = 36
 """Points on every hair's centre line, whatever its length: the hairs of a picture are then one array."""
