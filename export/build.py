@@ -15,7 +15,7 @@ from device_app.bench.precision import PrecisionReport
 from device_app.bundle import Bundle
 from device_app.engines.engine import Precision
 from device_app.vision.preprocess import to_network_input
-from export.bundle_writer import NetworkFacts, preprocessing_of, write_bundle
+from export.bundle_writer import LEAST_DICE, NetworkFacts, preprocessing_of, write_bundle
 from export.frames import choose_frame_set, golden_pictures
 from export.graph import shapes_of
 from export.onnx import export_onnx, to_fp16
@@ -36,6 +36,8 @@ class BuildSettings:
         facts: what the manifest says; its quality is filled in from the measurements.
         calibration, held_out: numbers of real frames.
         seed: of the choice of frames.
+        quick: quantise without a search.
+        least_dice: what each precision must reach on the goldens.
         overwrite: replace a bundle that is there.
         report: folder of the parity report; None leaves it beside the bundle, as ``OUT-parity``.
     """
@@ -49,6 +51,8 @@ class BuildSettings:
     calibration: int = 16
     held_out: int = 12
     seed: int = 0
+    quick: bool = False
+    least_dice: float = LEAST_DICE
     overwrite: bool = False
     report: Path | None = None
 
@@ -94,7 +98,9 @@ def build_bundle(settings: BuildSettings, advance: Callable[[str], None] = lambd
             for precision, model in models.items():
                 files[precision] = scratch / f"{precision.value}.onnx"
                 onnx.save(model, str(files[precision]))
-            return write_bundle(out, settings.name, settings.version, facts, files, goldens, overwrite=replaces)
+            return write_bundle(
+                out, settings.name, settings.version, facts, files, goldens, settings.least_dice, replaces
+            )
 
         entry = preprocessing_of(settings.facts)
         quantised = choose_and_quantise(
@@ -102,7 +108,8 @@ def build_bundle(settings: BuildSettings, advance: Callable[[str], None] = lambd
             [to_network_input(image, entry) for image in frames.calibration],
             [to_network_input(image, entry) for image in frames.held_out],
             settings.facts.threshold,
-            advance=advance,
+            settings.quick,
+            advance,
         )
         models = {Precision.FP32: fp32, Precision.FP16: to_fp16(fp32), **quantised.models}
         measured = bundle_of(models, scratch / "measured", settings.facts, False)
@@ -124,6 +131,7 @@ def quantise_file(
     calibration: int,
     held_out: int,
     seed: int,
+    quick: bool = False,
     advance: Callable[[str], None] = lambda _: None,
 ) -> Quantised:
     """Quantise an FP32 ONNX file of `export_onnx`.
@@ -132,7 +140,7 @@ def quantise_file(
         path: the file.
         frames_folder: real pictures; None: pseudo-images only.
         facts: makes the network's facts from its input's width and height.
-        calibration, held_out, seed: as in `BuildSettings`.
+        calibration, held_out, seed, quick: as in `BuildSettings`.
         advance: told what is being done.
 
     Raises:
@@ -152,5 +160,6 @@ def quantise_file(
         [to_network_input(image, entry) for image in frames.calibration],
         [to_network_input(image, entry) for image in frames.held_out],
         entry.threshold,
-        advance=advance,
+        quick,
+        advance,
     )

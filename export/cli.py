@@ -42,6 +42,9 @@ Frames = Annotated[
 ]
 Width = Annotated[int, typer.Option("--width", min=32, help="Width of the network's input, pixels.")]
 Height = Annotated[int, typer.Option("--height", min=32, help="Height of the network's input, pixels.")]
+Quick = Annotated[
+    bool, typer.Option("--quick", help="Quantise without the search for the best ranges and float layers.")
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
 
 
@@ -72,6 +75,11 @@ def bundle(
     report: Annotated[
         Path | None, typer.Option("--report", metavar="DIR", help="Folder of the parity report. [default: OUT-parity]")
     ] = None,
+    quick: Quick = False,
+    least_dice: Annotated[
+        float,
+        typer.Option("--least-dice", min=0, max=1, help="Refuse a precision whose golden masks agree less with FP32."),
+    ] = 0.9,
     overwrite: Overwrite = False,
 ) -> None:
     """Export, calibrate, quantise, compare and write a bundle: everything from a checkpoint to what a device runs."""
@@ -88,6 +96,8 @@ def bundle(
         calibration=calibration,
         held_out=held_out,
         seed=seed,
+        quick=quick,
+        least_dice=least_dice,
         overwrite=overwrite,
         report=report,
     )
@@ -154,6 +164,7 @@ def quantise(
     calibration: Annotated[int, typer.Option("--calibration", min=1, help="Real frames for the ranges.")] = 16,
     held_out: Annotated[int, typer.Option("--held-out", min=1, help="Real frames that loss is measured on.")] = 12,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of the choice of frames.")] = 0,
+    quick: Quick = False,
 ) -> None:
     """Write both int8 files of an FP32 ONNX file."""
     from calibration.files import make_folder, write_bytes_atomically
@@ -161,7 +172,7 @@ def quantise(
     from export.quantise import steps
 
     with _progress(steps(calibration + max(2, round(calibration / 3))) + 2) as advance:
-        quantised = quantise_file(source, frames, _facts, calibration, held_out, seed, advance)
+        quantised = quantise_file(source, frames, _facts, calibration, held_out, seed, quick, advance)
     for precision, model in quantised.models.items():
         path = make_folder(out) / f"{source.stem}_{precision.value}.onnx"
         write_bytes_atomically(path, model.SerializeToString())

@@ -29,6 +29,7 @@ from export.graph import shapes_of, sort_nodes
 # int8 kernels copy bytes instead of rescaling each.
 _SAME_RANGE = ("Concat", "Resize", "MaxPool", "DepthToSpace")
 _QUANTISED = ("Conv", "Relu", "Concat", "Resize", "MaxPool", "Add", "DepthToSpace")
+_USUAL_RULE = RangeRule("percentile 99.999", 99.999)
 _MAX_BYTES = 1 << 30  # of activations held at once while ranges are collected
 _Advance = Callable[[str], None]
 
@@ -192,7 +193,7 @@ def choose_and_quantise(
     calibration: Sequence[np.ndarray],
     held_out: Sequence[np.ndarray],
     threshold: float = 0.5,
-    rules: Sequence[RangeRule] = RANGE_RULES,
+    quick: bool = False,
     advance: _Advance = lambda _: None,
 ) -> Quantised:
     """The whole of it: ranges, the best rule, the layers that stay in float, both files.
@@ -202,9 +203,10 @@ def choose_and_quantise(
         calibration: network inputs for the ranges.
         held_out: other network inputs, on which loss is measured.
         threshold: probability from which a pixel is hair.
-        rules: to try.
+        quick: no search: the rule and the float layers that mostly win. For trying things out.
         advance: called with what is being done, once per step; `steps` says about how many there are.
     """
+    rules = (_USUAL_RULE,) if quick else RANGE_RULES
     groups = layer_groups(model)
     fusion = groups["fusion"][0]
     reference = [_run(_session(model), tensor) for tensor in held_out]
@@ -227,7 +229,8 @@ def choose_and_quantise(
     def measure(names: frozenset[str]) -> Loss:
         return loss_of(quantise(model, histograms, best, Flavour.U8S8, _nodes(groups, names)))
 
-    sensitivity = find_float_layers({name: share for name, (_, share) in groups.items()}, measure, report=advance)
+    shares = {name: share for name, (_, share) in groups.items() if name == "fusion" or not quick}
+    sensitivity = find_float_layers(shares, measure, report=advance)
     kept = _nodes(groups, frozenset(sensitivity.chosen))
     models = {}
     for flavour in Flavour:
