@@ -15,7 +15,6 @@ from device_app import __version__
 from device_app.commands.options import BundlePath, ChosenPrecision
 
 if TYPE_CHECKING:
-
     from device_app.camera.phantom import Phantom, PhantomLook
     from device_app.vision.hairs import Hair
 

@@ -20,32 +20,43 @@ MOST_WINDING = 2.5
 """Length over the distance of the ends, above which a strand is the ring of a bubble."""
 
 
-def certainties(strands: list[Strand], probability: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Mean probability along each centre line.
+def sure_strands(strands: list[Strand], probability: np.ndarray, shape: tuple[int, int]) -> list[Strand]:
+    """Those strands that the network is sure enough of.
 
     Args:
         strands: in the pixels of the picture.
         probability: (h, w) float, 0..1, of any size.
-        size: (width, height) of the picture.
-
-    Returns:
-        (N,) float64.
+        shape: (height, width) of the picture.
     """
+    certainty = certainties(strands, probability, shape)
+    return [strand for strand, sure in zip(strands, certainty, strict=True) if sure >= LEAST_CERTAINTY]
+
+
+def shaped_like_hairs(
+    strands: list[Strand], widths: list[Widths], probability: np.ndarray, shape: tuple[int, int]
+) -> tuple[list[Strand], list[Widths]]:
+    """Those measured strands that are open, not rings, and have two edges unless the network is very sure of them.
+
+    Args:
+        strands, widths: one for one.
+        probability, shape: as in `sure_strands`.
+    """
+    certainty = certainties(strands, probability, shape)
+    kept = [
+        (strand, found)
+        for strand, found, sure in zip(strands, widths, certainty, strict=True)
+        if strand.length_px <= MOST_WINDING * float(np.linalg.norm(strand.centre_line[-1] - strand.centre_line[0]))
+        and (sure >= SURE or np.isfinite(found.widths_px).mean() >= LEAST_MEASURED)
+    ]
+    return [strand for strand, _ in kept], [found for _, found in kept]
+
+
+def certainties(strands: list[Strand], probability: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """(N,) float64 mean probability along each centre line; arguments as in `sure_strands`."""
     if not strands:
         return np.zeros(0)
     lines = np.stack([strand.centre_line for strand in strands])
     height, width = probability.shape
-    x = np.clip((lines[..., 0] + 0.5) * (width / size[0]), 0, width - 1).astype(int)
-    y = np.clip((lines[..., 1] + 0.5) * (height / size[1]), 0, height - 1).astype(int)
+    x = np.clip((lines[..., 0] + 0.5) * (width / shape[1]), 0, width - 1).astype(int)
+    y = np.clip((lines[..., 1] + 0.5) * (height / shape[0]), 0, height - 1).astype(int)
     return np.asarray(probability[y, x], np.float64).mean(axis=1)
-
-
-def is_hair(strand: Strand, widths: Widths, certainty: float) -> bool:
-    """Whether a strand may be called a hair, by the limits of this module."""
-    ends = np.linalg.norm(strand.centre_line[-1] - strand.centre_line[0])
-    measured = np.isfinite(widths.widths_px).mean()
-    return bool(
-        certainty >= LEAST_CERTAINTY
-        and strand.length_px <= MOST_WINDING * ends
-        and (certainty >= SURE or measured >= LEAST_MEASURED)
-    )

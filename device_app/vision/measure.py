@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from device_app.vision.certainty import certainties, is_hair
+from device_app.vision.certainty import shaped_like_hairs, sure_strands
 from device_app.vision.diameter import Widths, measure_widths
 from device_app.vision.hairs import TRICHOSCOPY, Figure, Hair, HairClasses, Measurements
 from device_app.vision.intervals import (
@@ -33,6 +33,7 @@ from device_app.vision.intervals import (
 )
 from device_app.vision.profiles import quantile_rows
 from device_app.vision.tracing import Strand, trace_hairs
+from device_app.vision.twins import join_twins
 
 DIVERSITY_LIMIT = 0.20
 """A hair counts towards diversity when its diameter differs from the mean by more than this share of it."""
@@ -76,11 +77,12 @@ def measure_hairs(
     if scale_um_per_px is not None and not (np.isfinite(scale_um_per_px) and scale_um_per_px > 0):
         raise ValueError(f"scale {scale_um_per_px!r} is not a positive number of micrometres per pixel")
     strands = trace_hairs(mask, image)
+    if probability is not None:
+        strands = sure_strands(strands, probability, mask.shape)
+    strands, mask = join_twins(strands, image, mask)
     widths = measure_widths(image, mask, strands)
     if probability is not None:
-        sure = certainties(strands, probability, (mask.shape[1], mask.shape[0]))
-        kept = [k for k, certainty in enumerate(sure) if is_hair(strands[k], widths[k], certainty)]
-        strands, widths = [strands[k] for k in kept], [widths[k] for k in kept]
+        strands, widths = shaped_like_hairs(strands, widths, probability, mask.shape)
     hairs = _hairs(strands, widths)
     covered = float(np.count_nonzero(mask)) / mask.size
     return summarise(hairs, mask.shape, covered, scale_um_per_px, scale_uncertainty_um_per_px, classes)

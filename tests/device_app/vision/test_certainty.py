@@ -19,10 +19,10 @@ def phantom():
 def test_certainty_is_the_probability_along_the_line_at_any_resolution(phantom):
     strands = trace_hairs(phantom.mask)
     flat = np.full((120, 160), 0.8, np.float32)
-    assert np.allclose(certainties(strands, flat, (640, 480)), 0.8)
+    assert np.allclose(certainties(strands, flat, (480, 640)), 0.8)
     left = np.zeros((48, 64), np.float32)
     left[:, :32] = 1.0
-    found = certainties(strands, left, (640, 480))
+    found = certainties(strands, left, (480, 640))
     share_on_the_left = [float((strand.centre_line[:, 0] < 319.5).mean()) for strand in strands]
     assert np.allclose(found, share_on_the_left, atol=0.1)
 
