@@ -16,7 +16,7 @@ SURE = 0.90
 LEAST_MEASURED = 0.15
 """Share of a centre line that must have two edges in a strand less certain than `SURE`: a blot of gloss has none."""
 
-MOST_WINDING = 2.5
+MOST_WINDING = 6.0
 """Length over the distance of the ends, above which a strand is the ring of a bubble."""
 
 
