@@ -16,6 +16,9 @@ SURE = 0.90
 LEAST_MEASURED = 0.15
 """Share of a centre line that must have two edges in a strand less certain than `SURE`: a blot of gloss has none."""
 
+MOST_BESIDE_BORDER = 0.6
+"""Share of a centre line along the border from which a strand is the border and no hair."""
+
 MOST_WINDING = 6.0
 """Length over the distance of the ends, above which a strand is the ring of a bubble."""
 
@@ -35,7 +38,8 @@ def sure_strands(strands: list[Strand], probability: np.ndarray, shape: tuple[in
 def shaped_like_hairs(
     strands: list[Strand], widths: list[Widths], probability: np.ndarray, shape: tuple[int, int]
 ) -> tuple[list[Strand], list[Widths]]:
-    """Those measured strands that are open, not rings, and have two edges unless the network is very sure of them.
+    """Those measured strands that are open, not rings, do not run along the picture's border, where the network sees
+    half of everything, and have two edges unless the network is very sure of them.
 
     Args:
         strands, widths: one for one.
@@ -46,9 +50,17 @@ def shaped_like_hairs(
         (strand, found)
         for strand, found, sure in zip(strands, widths, certainty, strict=True)
         if strand.length_px <= MOST_WINDING * float(np.linalg.norm(strand.centre_line[-1] - strand.centre_line[0]))
+        and _beside_border(strand, shape) < MOST_BESIDE_BORDER
         and (sure >= SURE or np.isfinite(found.widths_px).mean() >= LEAST_MEASURED)
     ]
     return [strand for strand, _ in kept], [found for _, found in kept]
+
+
+def _beside_border(strand: Strand, shape: tuple[int, int]) -> float:
+    """Share of a centre line that runs within its own width of the picture's border."""
+    far = np.array([shape[1] - 1, shape[0] - 1])
+    margin = np.minimum(strand.centre_line, far - strand.centre_line).min(axis=1)
+    return float((margin < max(3.0, 0.75 * strand.mask_width_px)).mean())
 
 
 def certainties(strands: list[Strand], probability: np.ndarray, shape: tuple[int, int]) -> np.ndarray:

@@ -49,3 +49,15 @@ def test_an_unsure_blot_without_edges_is_no_hair():
     plain = np.full((240, 320, 3), 150, np.uint8)
     assert measure_hairs(plain, blot, probability=0.8 * blot / np.float32(255)).hair_count == 0
     assert measure_hairs(plain, blot, probability=blot / np.float32(255)).hair_count == 1
+
+
+def test_a_line_along_the_border_is_no_hair_and_one_across_it_is():
+    plain = np.full((240, 320, 3), 190, np.uint8)
+    for along, count in ((True, 0), (False, 1)):
+        mask = np.zeros((240, 320), np.uint8)
+        if along:
+            mask[20:200, -5:] = 255
+        else:
+            mask[100:106, 120:] = 255
+        image = np.where(mask[..., None] > 0, 50, plain).astype(np.uint8)
+        assert measure_hairs(image, mask, probability=mask / np.float32(255)).hair_count == count
