@@ -30,7 +30,7 @@ def test_the_layers_that_hurt_are_found_and_the_others_left() -> None:
 
 
 def test_a_layer_that_costs_too_much_stays_in_int8() -> None:
-    found = find_float_layers({"huge": 0.5, "small": 0.02}, additive({"huge": 0.9, "small": 0.1}), max_cost=0.1)
+    found = find_float_layers({"huge": 0.5, "small": 0.02}, additive({"huge": 0.9, "small": 0.4}), max_cost=0.1)
     assert found.chosen == ("small",)
 
 
