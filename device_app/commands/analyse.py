@@ -161,8 +161,7 @@ def _analyse_all(pictures: list[Path], out: Path, analyser: PictureAnalyser, con
     except BaseException:
         # A full disk, Ctrl-C: the pictures that are done are done, and the summary says which.
         try:
-            if rows:
-                write_summary(out, rows)
+            write_summary(out, rows)
         except ScalpScopeError as second:
             _log.info("and no summary either: %s", second)
         raise
