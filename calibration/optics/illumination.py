@@ -130,11 +130,11 @@ def exposure_state(image: np.ndarray) -> Exposure:
     Args:
         image: (H, W, 3) uint8 RGB. Every fourth pixel in each direction is looked at.
     """
-    sample = image[::4, ::4]
-    level = sample.max(axis=2)
-    if np.count_nonzero(level < 51) > 0.9 * level.size:
+    red, green, blue = cv2.split(np.ascontiguousarray(image[::4, ::4]))
+    brightest, darkest = cv2.max(cv2.max(red, green), blue), cv2.min(cv2.min(red, green), blue)
+    if np.count_nonzero(brightest < 51) > 0.9 * red.size:
         return Exposure.TOO_DARK
-    if np.count_nonzero(sample.min(axis=2) >= 250) > 0.25 * level.size:
+    if np.count_nonzero(darkest >= 250) > 0.25 * red.size:
         return Exposure.TOO_BRIGHT
     return Exposure.OK
 

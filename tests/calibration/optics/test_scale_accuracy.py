@@ -8,7 +8,7 @@ from support.rulers import RulerScene, render_ruler
 from calibration.errors import ScalpScopeError
 from calibration.optics.scale import find_ruler
 
-SCENES = 40
+SCENES = 30
 
 
 def random_scene(rng: np.random.Generator) -> RulerScene:
