@@ -15,7 +15,7 @@ import typer
 
 from calibration.errors import ScalpScopeError
 from device_app import __version__
-from device_app.commands import analyse, bench, doctor, run
+from device_app.commands import analyse, bench, bundle, doctor, run
 
 EXIT_USER = 2
 """Something the user can mend: a wrong option, a bad file, a full disk. Said in one line on stderr."""
@@ -43,6 +43,7 @@ app.command("run")(run.command)
 app.command("analyse")(analyse.command)
 app.command("doctor")(doctor.command)
 app.add_typer(bench.app, name="bench")
+app.add_typer(bundle.app, name="bundle")
 
 
 def _show_version(wanted: bool) -> None:
