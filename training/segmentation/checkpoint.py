@@ -51,6 +51,7 @@ def save_atomically(value: Any, path: Path) -> None:
 
 
 def save_state(state: RunState, path: Path) -> None:
+    """Write everything a resumed run needs, whole or not at all."""
     save_atomically({name: getattr(state, name) for name in state.__dataclass_fields__}, path)
 
 
