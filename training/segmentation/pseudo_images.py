@@ -202,10 +202,9 @@ def _render_shipped(rng: np.random.Generator, recipe: PseudoImageRecipe, backgro
             draw(rng, picture)
     if rng.random() < 0.12:
         covered *= distractors.draw_borders(rng, picture) > 0.35
-    image_in_lens = picture
     if rng.random() < 0.06:
-        distractors.draw_text(rng, image_in_lens)
-    return PseudoImage(photograph(rng, image_in_lens), _to_mask(covered), tuple(hairs))
+        distractors.draw_text(rng, picture)
+    return PseudoImage(photograph(rng, picture), _to_mask(covered), tuple(hairs))
 
 
 def _sample_layers(
