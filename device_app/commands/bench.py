@@ -10,7 +10,9 @@ BENCHES = {
     "phantoms": "Diameter, count and density on phantoms with known truth.",
     "no-hair": "How often hair is found in pictures that have none.",
     "precision": "int8 against FP32: masks, diameters and speed.",
+    "prompts": "Prompt points, combined masks and clean-up: what refining takes beside SAM.",
     "live-rate": "Analysed frames a second of the live loop, and where the time goes.",
+    "refine": "From freeze to refined figures, and whether the live loop keeps its rate meanwhile.",
     "screen-rate": "Pictures a second on the screen while the network is slow.",
     "soak": "The live loop for long, with killed workers and dropped sources.",
 }

@@ -11,17 +11,41 @@ from pathlib import Path
 import numpy as np
 
 from calibration.errors import ScalpScopeError
-from device_app.bundle import Bundle, ModelEntry, read_goldens
+from device_app.bundle import Bundle, FeatureTolerance, HairEntry, MaskTolerance, ModelEntry, SamEncoderEntry, Tolerance
 from device_app.engines.engine import Engine
+from device_app.engines.golden_files import (
+    DecoderGolden,
+    EncoderGoldens,
+    HairGoldens,
+    read_goldens,
+    sigmoid,
+)
+from device_app.manifest import SamDecoderEntry
 from device_app.vision.preprocess import to_network_input
+from device_app.vision.sam import choose_mask
 
 
 @dataclass(frozen=True)
 class GoldenCheck:
-    """How far an engine was from the goldens, over the worst picture of each kind."""
+    """How far an engine was from the goldens, over the worst golden of each kind.
+
+    Attributes:
+        mean_abs_diff: of the probabilities; of an encoder's features, relative to the mean absolute golden value.
+        mask_dice: of the masks at the threshold; None for an encoder.
+        iou_diff: largest difference of a predicted IoU; None but for a decoder.
+    """
 
     mean_abs_diff: float
-    mask_dice: float
+    mask_dice: float | None = None
+    iou_diff: float | None = None
+
+    def __str__(self) -> str:
+        parts = [f"mean difference {self.mean_abs_diff:.4f}"]
+        if self.mask_dice is not None:
+            parts.append(f"Dice {self.mask_dice:.3f}")
+        if self.iou_diff is not None:
+            parts.append(f"predicted IoU within {self.iou_diff:.4f}")
+        return ", ".join(parts)
 
 
 def mask_dice(first: np.ndarray, second: np.ndarray) -> float:
@@ -31,7 +55,7 @@ def mask_dice(first: np.ndarray, second: np.ndarray) -> float:
 
 
 def compare_with_goldens(engine: Engine, folder: Path, model: ModelEntry) -> GoldenCheck:
-    """Run the golden pictures, preprocessed as any frame is, and compare with the stored FP32 outputs.
+    """Run the goldens, pictures preprocessed as any frame is, and compare with the stored FP32 outputs.
 
     Args:
         engine: to be checked.
@@ -41,13 +65,49 @@ def compare_with_goldens(engine: Engine, folder: Path, model: ModelEntry) -> Gol
     Raises:
         ScalpScopeError: the engine failed on one of them (wrong shape, NaN).
     """
-    images, wanted = read_goldens(folder, model)
+    goldens = read_goldens(folder, model)
+    if isinstance(goldens, HairGoldens):
+        assert isinstance(model, HairEntry)
+        return _compare_hair(engine, model, goldens)
+    if isinstance(goldens, EncoderGoldens):
+        assert isinstance(model, SamEncoderEntry)
+        return _compare_encoder(engine, model, goldens)
+    assert isinstance(model, SamDecoderEntry)
+    return _compare_decoder(engine, model, goldens)
+
+
+def _compare_hair(engine: Engine, model: HairEntry, goldens: HairGoldens) -> GoldenCheck:
     differences, dices = [], []
-    for image, target in zip(images, wanted, strict=True):
+    for image, target in zip(goldens.images, goldens.outputs, strict=True):
         output = engine.run({model.input_name: to_network_input(image, model)})[model.output_name][0]
         differences.append(float(np.mean(np.abs(output - target))))
         dices.append(mask_dice(output >= model.threshold, target >= model.threshold))
     return GoldenCheck(max(differences), min(dices))
+
+
+def _compare_encoder(engine: Engine, model: SamEncoderEntry, goldens: EncoderGoldens) -> GoldenCheck:
+    worst = 0.0
+    for number, image in enumerate(goldens.images):
+        outputs = engine.run({model.input_name: to_network_input(image, model)})
+        for name, samples in goldens.samples.items():
+            target = samples[number]
+            difference = np.mean(np.abs(outputs[name].reshape(-1)[:: goldens.steps[name]] - target))
+            # An output that is 0 all over has no size to compare with: the difference itself counts then.
+            worst = max(worst, float(difference) / (float(np.mean(np.abs(target))) or 1.0))
+    return GoldenCheck(worst)
+
+
+def _compare_decoder(engine: Engine, model: SamDecoderEntry, goldens: tuple[DecoderGolden, ...]) -> GoldenCheck:
+    differences, dices, ious = [], [], []
+    for golden in goldens:
+        outputs = engine.run(golden.inputs)
+        probabilities = sigmoid(outputs["masks"][0])
+        chosen = choose_mask(golden.iou_predictions)
+        differences.append(float(np.mean(np.abs(probabilities - golden.probabilities))))
+        masks = (found[chosen] >= model.threshold for found in (probabilities, golden.probabilities))
+        dices.append(mask_dice(*masks))
+        ious.append(float(np.max(np.abs(outputs["iou_predictions"][0] - golden.iou_predictions))))
+    return GoldenCheck(max(differences), min(dices), max(ious))
 
 
 def check_goldens(engine: Engine, bundle: Bundle, model: ModelEntry) -> GoldenCheck:
@@ -56,13 +116,32 @@ def check_goldens(engine: Engine, bundle: Bundle, model: ModelEntry) -> GoldenCh
     Raises:
         ScalpScopeError: the engine differs, with the figures.
     """
-    found, allowed = compare_with_goldens(engine, bundle.path, model), model.goldens.tolerance[engine.precision]
-    if found.mean_abs_diff > allowed.max_mean_abs_diff or found.mask_dice < allowed.min_mask_dice:
+    found = compare_with_goldens(engine, bundle.path, model)
+    if misses := _misses(found, model.goldens.tolerance[engine.precision]):
         raise ScalpScopeError(
             f"The {engine.precision.value} network of bundle '{bundle.name} {bundle.version}' computes something else "
-            f"on {engine.backend} than when it was exported: mean difference {found.mean_abs_diff:.4f} (at most "
-            f"{allowed.max_mean_abs_diff:.4f}), mask Dice {found.mask_dice:.3f} (at least "
-            f"{allowed.min_mask_dice:.3f}).",
+            f"on {engine.backend} than when it was exported: {', '.join(misses)}.",
             "Use another precision, or export the bundle again.",
         )
     return found
+
+
+def _misses(found: GoldenCheck, allowed: Tolerance | FeatureTolerance) -> list[str]:
+    """Every figure with its limit if one of them is beyond it; else nothing. Not a number is beyond any limit."""
+    if isinstance(allowed, FeatureTolerance):
+        limits = [("mean relative difference", found.mean_abs_diff, allowed.max_relative_diff, True)]
+    else:
+        dice = 0.0 if found.mask_dice is None else found.mask_dice
+        limits = [
+            ("mean difference", found.mean_abs_diff, allowed.max_mean_abs_diff, True),
+            ("mask Dice", dice, allowed.min_mask_dice, False),
+        ]
+        if isinstance(allowed, MaskTolerance):
+            iou = float("inf") if found.iou_diff is None else found.iou_diff
+            limits.append(("predicted IoU off by", iou, allowed.max_iou_diff, True))
+    if all(value <= limit if at_most else value >= limit for _, value, limit, at_most in limits):
+        return []
+    return [
+        f"{name} {value:.4f} (at {'most' if at_most else 'least'} {limit:.4f})"
+        for name, value, limit, at_most in limits
+    ]

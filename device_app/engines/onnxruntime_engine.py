@@ -14,8 +14,8 @@ os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 import onnxruntime as ort
 
 from calibration.errors import ScalpScopeError
-from device_app.bundle import ModelEntry
 from device_app.engines.engine import Engine, Precision
+from device_app.manifest import ModelEntry, TensorSpec
 
 _DTYPES = {"tensor(float)": "float32"}
 
@@ -41,7 +41,8 @@ class OnnxRuntimeEngine:
         self, path: Path, model: ModelEntry, precision: Precision, threads: int = 2, spinning: bool = False
     ) -> None:
         self.precision = precision
-        self._model = model
+        self._name = f"{precision.value} network for '{model.task.value}'"
+        self._outputs = model.outputs
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
@@ -58,39 +59,46 @@ class OnnxRuntimeEngine:
                 f"ONNX Runtime {ort.__version__} cannot load {path}: {str(error).splitlines()[0]}",
                 "Export the bundle again, or update onnxruntime.",
             ) from error
-        for kind, found, name, shape in (
-            ("input", self._session.get_inputs(), model.input_name, model.input_shape),
-            ("output", self._session.get_outputs(), model.output_name, model.output_shape),
+        for kind, found, wanted in (
+            ("input", self._session.get_inputs(), model.inputs),
+            ("output", self._session.get_outputs(), model.outputs),
         ):
-            tensors = [(tensor.name, tuple(tensor.shape), _DTYPES.get(tensor.type, tensor.type)) for tensor in found]
-            if tensors != [(name, tuple(shape), model.dtype)]:
+            has = {tensor.name: (tuple(tensor.shape), _DTYPES.get(tensor.type, tensor.type)) for tensor in found}
+            if has.keys() != {spec.name for spec in wanted} or not all(
+                _is_tensor(spec, *has[spec.name], free=kind == "output") for spec in wanted
+            ):
+                told = ", ".join(f"{spec.name} {spec.shape} {spec.dtype}" for spec in wanted)
                 raise ScalpScopeError(
-                    f"{path} has the {kind} {tensors}, and the manifest says {(name, tuple(shape), model.dtype)}.",
-                    "Export the bundle again.",
+                    f"{path} has the {kind}s {has}, and the manifest says {told}.", "Export the bundle again."
                 )
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """See `Engine.run`.
 
         Raises:
-            ScalpScopeError: the input does not fit, ONNX Runtime failed, or the output is not finite.
+            ScalpScopeError: an input does not fit, ONNX Runtime failed, or an output is not finite.
         """
         if self._session is None:
             raise ScalpScopeError("The engine was closed.", "Open it again.")
-        name = self._model.output_name
         try:
-            (output,) = self._session.run([name], dict(inputs))
+            answers = self._session.run([spec.name for spec in self._outputs], dict(inputs))
         except Exception as error:  # as above
             raise ScalpScopeError(
-                f"ONNX Runtime failed on the {self.precision.value} network: {str(error).splitlines()[0]}",
+                f"ONNX Runtime failed on the {self._name}: {str(error).splitlines()[0]}",
                 "Check the picture's size against the bundle, or use another precision.",
             ) from error
-        if not np.isfinite(output).all():
-            raise ScalpScopeError(
-                f"The {self.precision.value} network answered with values that are not numbers.",
-                "Use another precision, or export the bundle again.",
-            )
-        return {name: output}
+        for spec, answer in zip(self._outputs, answers, strict=True):
+            if not spec.fits(answer.shape):
+                raise ScalpScopeError(
+                    f"The {self._name} answered with {spec.name} {answer.shape}, and the manifest says {spec.shape}.",
+                    "Export the bundle again.",
+                )
+            if not np.isfinite(answer).all():
+                raise ScalpScopeError(
+                    f"The {self._name} answered with values that are not numbers.",
+                    "Use another precision, or export the bundle again.",
+                )
+        return {spec.name: answer for spec, answer in zip(self._outputs, answers, strict=True)}
 
     def close(self) -> None:
         self._session = None
@@ -108,13 +116,23 @@ class OnnxRuntimeBackend:
         """int8 with unsigned activations first, on every processor.
 
         On x86 only those have fast kernels: symmetric int8 runs at about the speed of FP32. On aarch64 the dot-product
-        instructions take either sign at one speed, and asymmetric ranges lose less. FP16 is not in the list: the
-        processor would cast it to FP32 and back.
+        instructions take either sign at one speed, and asymmetric ranges lose less. FP16 comes last, for networks that
+        have nothing else: ONNX Runtime casts it to FP32 and back where the processor has no kernels for it.
         """
         return (
             (Precision.INT8_U8S8, f"the fastest precision of ONNX Runtime on {platform.machine()}"),
             (Precision.FP32, "exact on every processor, but slower than int8"),
+            (Precision.FP16, "as small as it comes; the processor computes it in FP32"),
         )
 
     def open(self, path: Path, model: ModelEntry, precision: Precision, threads: int) -> Engine:
         return OnnxRuntimeEngine(path, model, precision, threads)
+
+
+def _is_tensor(spec: TensorSpec, shape: tuple[int | str | None, ...], dtype: str, free: bool) -> bool:
+    """Whether a file's tensor is the manifest's. An output's side may be left open (`free`): each answer is checked."""
+    if dtype != spec.dtype or len(shape) != len(spec.shape):
+        return False
+    return all(
+        found == side or (free and not isinstance(found, int)) for found, side in zip(shape, spec.shape, strict=True)
+    )

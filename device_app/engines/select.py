@@ -91,6 +91,7 @@ def open_engine(bundle: Bundle, task: Task, precision: Precision | None = None, 
     """
     model = bundle.model(task)
     passed_over: list[str] = []
+    never_made: list[str] = []
     for backend in _BACKENDS:
         if why := backend.why_not():
             passed_over.append(f"{backend.name} not used: {why}")
@@ -99,7 +100,9 @@ def open_engine(bundle: Bundle, task: Task, precision: Precision | None = None, 
         for wanted, reason in choices:
             title = f"{backend.name} {wanted.value}"
             if wanted not in model.files:
-                passed_over.append(f"{title} not used: bundle '{bundle.name} {bundle.version}' has no such file")
+                missing = f"{title} not used: bundle '{bundle.name} {bundle.version}' has no such file"
+                # A network without an FP32 file comes, by its maker's choice, in what it has: nothing is lacking.
+                (passed_over if Precision.FP32 in model.files or precision is not None else never_made).append(missing)
                 continue
             try:
                 engine = backend.open(bundle.file(model.files[wanted]), model, wanted, threads)
@@ -112,7 +115,7 @@ def open_engine(bundle: Bundle, task: Task, precision: Precision | None = None, 
             return SelectedEngine(engine, check, (f"{title}: {reason}", *passed_over), fallback=bool(passed_over))
     raise ScalpScopeError(
         f"No engine for the task '{task.value}' of bundle '{bundle.name} {bundle.version}' can be used here: "
-        + "; ".join(passed_over)
+        + "; ".join([*passed_over, *never_made])
         + ".",
         "Use another bundle, or another precision if one was asked for.",
     )
