@@ -27,20 +27,24 @@ def motion_blur(rng: np.random.Generator, picture: np.ndarray) -> np.ndarray:
     return cv2.filter2D(picture, -1, kernel / kernel.sum())
 
 
-def photograph(rng: np.random.Generator, picture: np.ndarray) -> np.ndarray:
+def photograph(
+    rng: np.random.Generator, picture: np.ndarray, sharp_share: float = 0.85, moved_share: float = 0.1
+) -> np.ndarray:
     """The whole camera, in the order of a real one.
 
     Args:
         picture: (H, W, 3) float32 RGB, 0..255, what reaches the lens.
+        sharp_share: how often the lens is a sharp one.
+        moved_share: how often the hand moved.
 
     Returns:
         (H, W, 3) uint8 RGB, what the camera hands out.
     """
     if rng.random() < 0.3:
         picture = apply_vignette(rng, picture)
-    if rng.random() < 0.1:
+    if rng.random() < moved_share:
         picture = motion_blur(rng, picture)
-    blur = abs(rng.normal(0, 0.8)) if rng.random() < 0.85 else rng.uniform(1, 2.6)
+    blur = abs(rng.normal(0, 0.8)) if rng.random() < sharp_share else rng.uniform(1, 2.6)
     if blur > 0.25:
         picture = cv2.GaussianBlur(picture, (0, 0), blur)
     # Exposure, contrast, white balance, gamma.

@@ -22,8 +22,8 @@ from training.segmentation.recipe import DataSection
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 
-_FIRST_TRAINING_SEED = 1_000_000  # below lie the seeds of validation images
-_SEEDS_PER_RUN = 10**10
+FIRST_TRAINING_SEED = 1_000_000  # below lie the seeds of validation images
+SEEDS_PER_RUN = 10**10
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class PseudoImageSet(Dataset[Sample]):
         if self.data.images:
             epoch, position = divmod(index, self.data.images)
             index = int(np.random.default_rng((self.run_seed, epoch)).permutation(self.data.images)[position])
-        return _FIRST_TRAINING_SEED + self.run_seed * _SEEDS_PER_RUN + index
+        return FIRST_TRAINING_SEED + self.run_seed * SEEDS_PER_RUN + index
 
     def __getitem__(self, index: int) -> Sample:
         pseudo = render_pseudo_image(self.image_seed(index), self.recipe, self.backgrounds)

@@ -78,6 +78,40 @@ class PseudoImageRecipe:
 
 
 @dataclass(frozen=True)
+class Chances:
+    """How likely each thing is in a picture of the shipped style: what training sees, unless something else is asked.
+
+    No recipe names them: they make the conditions that are tested one by one (`training.segmentation.conditions`).
+
+    Attributes:
+        spots, vessels, gloss, ink, flakes: lie under the hairs; twice as likely in a picture without hair.
+        flakes_on_hair, glints, bubbles: lie over the hairs; twice as likely in a picture without hair.
+        borders, text: of the picture.
+        pale: of each hair to have the skin's own colour, a little darker or brighter.
+        unfocused: of each depth to be out of focus, the nearest to focus too.
+        sharp_lens, moved: of the camera to see sharply, and to have moved.
+    """
+
+    spots: float = 0.18
+    vessels: float = 0.10
+    gloss: float = 0.16
+    ink: float = 0.03
+    flakes: float = 0.30
+    flakes_on_hair: float = 0.14
+    glints: float = 0.25
+    bubbles: float = 0.06
+    borders: float = 0.12
+    text: float = 0.06
+    pale: float = 0.12
+    unfocused: float = 0.12
+    sharp_lens: float = 0.85
+    moved: float = 0.1
+
+
+TRAINING_CHANCES = Chances()
+
+
+@dataclass(frozen=True)
 class PseudoImage:
     """A picture and its truth.
 
@@ -92,15 +126,17 @@ class PseudoImage:
     hairs: tuple[HairTruth, ...]
 
 
-def render_pseudo_image(seed: int, recipe: PseudoImageRecipe, backgrounds: BackgroundPool) -> PseudoImage:
-    """One pseudo-image; the same seed, recipe and backgrounds give the same picture."""
+def render_pseudo_image(
+    seed: int, recipe: PseudoImageRecipe, backgrounds: BackgroundPool, chances: Chances = TRAINING_CHANCES
+) -> PseudoImage:
+    """One pseudo-image; the same seed, recipe, backgrounds and chances give the same picture."""
     rng = np.random.default_rng(seed)
     background = backgrounds.sample(rng, recipe.height, recipe.width)
     if recipe.style == "paper":
         return _render_paper(rng, recipe, background)
     if rng.random() < recipe.plain_share:
         return _render_plain(rng, recipe, background)
-    return _render_shipped(rng, recipe, background)
+    return _render_shipped(rng, recipe, background, chances)
 
 
 def _render_paper(rng: np.random.Generator, recipe: PseudoImageRecipe, background: np.ndarray) -> PseudoImage:
@@ -154,32 +190,34 @@ def _render_plain(rng: np.random.Generator, recipe: PseudoImageRecipe, backgroun
     return PseudoImage(image, _to_mask(covered), tuple(hairs))
 
 
-def _render_shipped(rng: np.random.Generator, recipe: PseudoImageRecipe, background: np.ndarray) -> PseudoImage:
+def _render_shipped(
+    rng: np.random.Generator, recipe: PseudoImageRecipe, background: np.ndarray, chances: Chances
+) -> PseudoImage:
     height, width = background.shape[:2]
     picture = background.astype(np.float32)
     skin = picture.mean(axis=(0, 1))
     hairless = rng.random() < recipe.hairless_share
     busy = 2.0 if hairless else 1.0  # a picture without hair must be full of everything else
     for share, draw in (
-        (0.18, distractors.draw_spots),
-        (0.10, distractors.draw_vessels),
-        (0.16, distractors.draw_gloss),
-        (0.03, distractors.draw_ink),
+        (chances.spots, distractors.draw_spots),
+        (chances.vessels, distractors.draw_vessels),
+        (chances.gloss, distractors.draw_gloss),
+        (chances.ink, distractors.draw_ink),
     ):
         if rng.random() < share * busy:
             draw(rng, picture)
-    if rng.random() < 0.30 * busy:
+    if rng.random() < chances.flakes * busy:
         distractors.draw_flakes(rng, picture)
 
     covered = np.zeros((height, width), np.float32)
     hairs: list[HairTruth] = []
     if not hairless:
-        for depth_blur, layer_hairs in _sample_layers(rng, recipe, height, width):
+        for depth_blur, layer_hairs in _sample_layers(rng, recipe, height, width, chances):
             layer = StrandLayer(height, width)
             mixed = rng.random() < 0.25
-            family = sample_style(rng, skin, layer_hairs[0].diameter_px)
+            family = sample_style(rng, skin, layer_hairs[0].diameter_px, chances.pale)
             for hair in layer_hairs:
-                other = sample_style(rng, skin, hair.diameter_px)
+                other = sample_style(rng, skin, hair.diameter_px, chances.pale)
                 own = mixed or rng.random() < 0.12
                 layer.paint(
                     rng,
@@ -195,20 +233,20 @@ def _render_shipped(rng: np.random.Generator, recipe: PseudoImageRecipe, backgro
             covered = np.maximum(covered, truth)
             hairs += layer_hairs
 
-    if rng.random() < 0.14 * busy:  # flakes that lie on the hairs hide them
+    if rng.random() < chances.flakes_on_hair * busy:  # flakes that lie on the hairs hide them
         covered *= 1 - (distractors.draw_flakes(rng, picture) > 0.6)
-    for share, draw in ((0.25, distractors.draw_glints), (0.06, distractors.draw_bubbles)):
+    for share, draw in ((chances.glints, distractors.draw_glints), (chances.bubbles, distractors.draw_bubbles)):
         if rng.random() < share * busy:
             draw(rng, picture)
-    if rng.random() < 0.12:
+    if rng.random() < chances.borders:
         covered *= distractors.draw_borders(rng, picture) > 0.35
-    if rng.random() < 0.06:
+    if rng.random() < chances.text:
         distractors.draw_text(rng, picture)
-    return PseudoImage(photograph(rng, picture), _to_mask(covered), tuple(hairs))
+    return PseudoImage(photograph(rng, picture, chances.sharp_lens, chances.moved), _to_mask(covered), tuple(hairs))
 
 
 def _sample_layers(
-    rng: np.random.Generator, recipe: PseudoImageRecipe, height: int, width: int
+    rng: np.random.Generator, recipe: PseudoImageRecipe, height: int, width: int, chances: Chances
 ) -> list[tuple[float, list[HairTruth]]]:
     """One to three depths, far to near: each its defocus (sigma, px) and its hairs, until enough is covered."""
     typical = _log_uniform(rng, *recipe.thickness_px)
@@ -223,7 +261,7 @@ def _sample_layers(
     for index in range(layers):
         distance = abs(index - focus)
         blur = 0.0 if distance == 0 else distance * depth_of_field * typical * rng.uniform(0.5, 1.5)
-        if rng.random() < 0.12:  # nothing is in focus
+        if rng.random() < chances.unfocused:  # nothing is in focus
             blur += rng.uniform(0.5, 3.0)
         hairs: list[HairTruth] = []
         area = 0.0

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import sys
-from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from calibration.errors import ScalpScopeError
+from training import recipes
 from training.segmentation.pseudo_images import PseudoImageRecipe
 from training.segmentation.u2net import WIDTHS, U2NetConfig
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+_TABLE = "network"
 
 
 class _Section(BaseModel):
@@ -83,9 +79,8 @@ class Recipe(_Section):
 
 
 def recipe_names() -> list[str]:
-    """The names of the recipes that come with the package."""
-    folder = resources.files("training") / "configs"
-    return sorted(item.name[:-5] for item in folder.iterdir() if item.name.endswith(".toml"))
+    """The names of the hair network's recipes that come with the package."""
+    return recipes.recipe_names(_TABLE)
 
 
 def load_recipe(name_or_path: str | Path) -> Recipe:
@@ -94,30 +89,13 @@ def load_recipe(name_or_path: str | Path) -> Recipe:
     Raises:
         ScalpScopeError: there is no such recipe, or it has an unknown key or a value out of range.
     """
-    path = Path(name_or_path)
-    if path.suffix != ".toml":
-        if str(name_or_path) not in recipe_names():
-            raise ScalpScopeError(
-                f"There is no recipe named '{name_or_path}'.",
-                f"Use one of {', '.join(recipe_names())}, or the path of a .toml file.",
-            )
-        path = Path(str(resources.files("training") / "configs" / f"{name_or_path}.toml"))
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ScalpScopeError(f"The recipe {path} cannot be read: {error.strerror}.", "Check the path.") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ScalpScopeError(f"{path} is no valid TOML: {error}.", "Correct the file.") from error
-    return recipe_from_dict(values, str(path))
+    values, name = recipes.read_recipe(name_or_path, _TABLE)
+    return recipe_from_dict(values, name)
 
 
 def recipe_from_dict(values: dict[str, Any], name: str) -> Recipe:
     """A checked recipe from its sections; ``name`` says in errors where they come from."""
-    try:
-        recipe = Recipe.model_validate(values)
-    except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(str(k) for k in e['loc'])}: {e['msg']}" for e in error.errors())
-        raise ScalpScopeError(f"The recipe {name} is wrong: {problems}.", "Correct these keys.") from error
+    recipe = recipes.validate_recipe(Recipe, values, name)
     if recipe.network.variant not in WIDTHS:
         raise ScalpScopeError(
             f"The recipe {name} is wrong: network.variant is '{recipe.network.variant}'.",

@@ -17,7 +17,8 @@ from training.progress import console
 
 log = logging.getLogger(__name__)
 
-COLUMNS = ("step", "seconds", "loss", "learning_rate", "validation_loss", "pixel_f1", "jaccard", "dice")
+COLUMNS = ("step", "seconds", "loss", "learning_rate", "validation_loss")
+SCORES = ("pixel_f1", "jaccard", "dice")
 _LINE_EVERY_S = 30.0
 
 
@@ -60,11 +61,12 @@ class RunProgress:
 class Curves:
     """``curves.csv`` (one row per logged or validated step) and ``curves.png`` drawn from it.
 
-    Rows after ``first_step``, left by a run that was killed later than its last checkpoint, are dropped: the resumed
-    run writes them again.
+    Columns are ``COLUMNS`` and the validation's ``scores``. Rows after ``first_step``, left by a run that was killed
+    later than its last checkpoint, are dropped: the resumed run writes them again.
     """
 
-    def __init__(self, folder: Path, first_step: int) -> None:
+    def __init__(self, folder: Path, first_step: int, scores: Sequence[str] = SCORES) -> None:
+        self._scores = tuple(scores)
         self._csv, self._png = folder / "curves.csv", folder / "curves.png"
         self.rows: list[dict[str, float]] = []
         if first_step and self._csv.is_file():
@@ -76,9 +78,13 @@ class Curves:
                     if values.get("step", first_step + 1) <= first_step:
                         self.rows.append(values)
         with self._csv.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, COLUMNS)
+            writer = csv.DictWriter(file, self._columns)
             writer.writeheader()
             writer.writerows(self.rows)
+
+    @property
+    def _columns(self) -> tuple[str, ...]:
+        return (*COLUMNS, *self._scores)
 
     @property
     def seconds(self) -> float:
@@ -86,10 +92,10 @@ class Curves:
         return self.rows[-1]["seconds"] if self.rows else 0.0
 
     def add(self, **values: float) -> None:
-        """One row; its values are named as in ``COLUMNS``."""
+        """One row; its values are named as the columns."""
         self.rows.append(values)
         with self._csv.open("a", newline="", encoding="utf-8") as file:
-            csv.DictWriter(file, COLUMNS).writerow(values)
+            csv.DictWriter(file, self._columns).writerow(values)
 
     def draw(self) -> None:
         """Losses and validation scores over the steps."""
@@ -99,7 +105,7 @@ class Curves:
         figure = Figure(figsize=(10, 4), layout="constrained")
         FigureCanvasAgg(figure)
         left, right = figure.subplots(1, 2)
-        for axes, names in ((left, ("loss", "validation_loss")), (right, ("pixel_f1", "jaccard", "dice"))):
+        for axes, names in ((left, ("loss", "validation_loss")), (right, self._scores)):
             for name in names:
                 points = [(row["step"], row[name]) for row in self.rows if name in row]
                 if points:

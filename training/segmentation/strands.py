@@ -105,14 +105,17 @@ def sample_widths(rng: np.random.Generator, points: int, thickness: float) -> np
     return np.maximum(widths, 0.8)
 
 
-def sample_style(rng: np.random.Generator, skin: np.ndarray, thickness: float) -> HairStyle:
-    """A colour and a finish for one hair, told apart from `skin` (mean RGB) by at least some grey levels."""
+def sample_style(rng: np.random.Generator, skin: np.ndarray, thickness: float, pale_share: float = 0.12) -> HairStyle:
+    """A colour and a finish for one hair, told apart from `skin` (mean RGB) by at least some grey levels.
+
+    `pale_share` is how often it is the skin's own colour, a little darker or brighter.
+    """
     shares = np.array([family[0] for family in _FAMILIES])
     _, colour, deviation = _FAMILIES[rng.choice(len(_FAMILIES), p=shares / shares.sum())]
     rgb = np.asarray(colour, np.float64) + rng.normal(0, deviation) + rng.normal(0, 4, 3)
     light = float(skin.mean()) / 165
     rgb = rgb * np.clip(light, 0.35, 1.25)  # a dark picture has dark white hairs too
-    if rng.random() < 0.12:  # pale or translucent: the skin's own colour, a little darker or brighter
+    if rng.random() < pale_share:  # pale or translucent: the skin's own colour, a little darker or brighter
         rgb = skin * rng.choice((rng.uniform(0.6, 0.88), rng.uniform(1.12, 1.35))) + rng.normal(0, 4, 3)
     minimum = 14 if thickness > 4 else 20
     difference = rgb.mean() - skin.mean()

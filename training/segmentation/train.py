@@ -116,7 +116,7 @@ def train(
 
     with accelerator.main_process_first():  # the others then read the patches that the first one found
         pool = load_backgrounds(data, run / "backgrounds.npz" if data else None, recipe.data.procedural_share)
-    patches = _digest(pool)
+    patches = digest_of(pool)
     if state and state.backgrounds != patches:
         raise ScalpScopeError(f"The pictures for {run} are not those it was started with.", "Give the same --data.")
     training_pool, validation_pool = pool.split(recipe.data.validation_share, seed=0)
@@ -129,7 +129,7 @@ def train(
         batch_sampler=batches,  # type: ignore[arg-type]
         num_workers=section.workers,
         collate_fn=collate,
-        worker_init_fn=_one_thread_each,
+        worker_init_fn=one_thread_each,
         prefetch_factor=4 if section.workers else None,
     )
     validation = PseudoImageSet(image_recipe, recipe.data, validation_pool, section.seed, validation=True)
@@ -265,12 +265,12 @@ def _as_picture(image: Tensor) -> np.ndarray:
     return np.uint8(np.clip(np.round(picture * 255), 0, 255))
 
 
-def _one_thread_each(worker: int) -> None:
+def one_thread_each(worker: int) -> None:
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
 
 
-def _digest(pool: BackgroundPool) -> str:
+def digest_of(pool: BackgroundPool) -> str:
     digest = hashlib.sha256()
     for patch in pool.patches:
         digest.update(patch.pixels.tobytes())

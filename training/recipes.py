@@ -1,0 +1,65 @@
+"""Recipes: short commented TOML files in ``configs``, told apart by the table that says what network they train."""
+
+from __future__ import annotations
+
+import sys
+from importlib import resources
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from calibration.errors import ScalpScopeError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+AnyRecipe = TypeVar("AnyRecipe", bound=BaseModel)
+
+
+def recipe_names(table: str) -> list[str]:
+    """The names of the recipes that come with the package and have this table (``network``, ``student``)."""
+    files = [item for item in (resources.files("training") / "configs").iterdir() if item.name.endswith(".toml")]
+    return sorted(item.name[:-5] for item in files if table in tomllib.loads(item.read_text(encoding="utf-8")))
+
+
+def read_recipe(name_or_path: str | Path, table: str) -> tuple[dict[str, Any], str]:
+    """The content of a recipe, and where it stands, by the name of a packaged one or by path.
+
+    Args:
+        name_or_path: ``default``, or the path of a .toml file.
+        table: see `recipe_names`.
+
+    Raises:
+        ScalpScopeError: there is no such recipe, or it is no TOML.
+    """
+    path = Path(name_or_path)
+    if path.suffix != ".toml":
+        known = recipe_names(table)
+        if str(name_or_path) not in known:
+            raise ScalpScopeError(
+                f"There is no recipe named '{name_or_path}'.",
+                f"Use one of {', '.join(known)}, or the path of a .toml file.",
+            )
+        path = Path(str(resources.files("training") / "configs" / f"{name_or_path}.toml"))
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8")), str(path)
+    except OSError as error:
+        raise ScalpScopeError(f"The recipe {path} cannot be read: {error.strerror}.", "Check the path.") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ScalpScopeError(f"{path} is no valid TOML: {error}.", "Correct the file.") from error
+
+
+def validate_recipe(kind: type[AnyRecipe], values: dict[str, Any], name: str) -> AnyRecipe:
+    """A recipe of this kind from its tables; ``name`` says in errors where they come from.
+
+    Raises:
+        ScalpScopeError: a key is unknown or a value out of range; it names them all.
+    """
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(str(k) for k in e['loc'])}: {e['msg']}" for e in error.errors())
+        raise ScalpScopeError(f"The recipe {name} is wrong: {problems}.", "Correct these keys.") from error
