@@ -15,7 +15,7 @@ from device_app.bench.precision import PrecisionReport
 from device_app.bundle import Bundle
 from device_app.engines.engine import Precision
 from device_app.vision.preprocess import to_network_input
-from export.bundle_writer import LEAST_DICE, NetworkFacts, preprocessing_of, write_bundle
+from export.bundle_writer import LEAST_DICE, NetworkFacts, hair_network, preprocessing_of, write_bundle
 from export.frames import choose_frame_set, golden_pictures
 from export.graph import shapes_of
 from export.onnx import export_onnx, to_fp16
@@ -98,9 +98,8 @@ def build_bundle(settings: BuildSettings, advance: Callable[[str], None] = lambd
             for precision, model in models.items():
                 files[precision] = scratch / f"{precision.value}.onnx"
                 onnx.save(model, str(files[precision]))
-            return write_bundle(
-                out, settings.name, settings.version, facts, files, goldens, settings.least_dice, replaces
-            )
+            network = hair_network(facts, files, goldens, settings.least_dice)
+            return write_bundle(out, settings.name, settings.version, [network], replaces)
 
         entry = preprocessing_of(settings.facts)
         quantised = choose_and_quantise(

@@ -6,9 +6,10 @@ import datetime
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 from pydantic import ValidationError
@@ -19,29 +20,36 @@ from device_app.bundle import (
     SCHEMA_VERSION,
     Bundle,
     BundleFile,
-    Goldens,
+    HairEntry,
     Manifest,
     ModelEntry,
-    Task,
-    Tolerance,
+    SamDecoderEntry,
+    SamEncoderEntry,
     load_bundle,
     sha256_of,
 )
 from device_app.engines.engine import Precision
 from device_app.engines.goldens import compare_with_goldens
 from device_app.engines.onnxruntime_engine import OnnxRuntimeEngine
-from device_app.vision.preprocess import to_network_input
-
-# Stored probabilities are multiples of this: small enough for any tolerance, coarse enough to compress.
-_GOLDEN_STEP = 1 / 1024
-_GOLDENS = "hair_goldens.npz"
+from export.golden_writer import GoldenMaker, hair_goldens
 
 LEAST_DICE = 0.9  # of the masks on the goldens: a network further from its FP32 is not worth shipping
+MOST_RELATIVE_DIFF = 0.3  # of an encoder's features on the goldens, for the same reason
+
+_ANYTHING = {"max_mean_abs_diff": 1, "min_mask_dice": 0}
+_WIDEST: Mapping[type[ModelEntry], Mapping[str, float]] = {
+    HairEntry: _ANYTHING,
+    SamEncoderEntry: {"max_relative_diff": 1e9},
+    SamDecoderEntry: {**_ANYTHING, "max_iou_diff": 1e9},
+}
+"""Tolerances by kind of entry that refuse nothing: for an entry before its goldens are made."""
+
+E = TypeVar("E", bound=ModelEntry)
 
 
 @dataclass(frozen=True)
 class NetworkFacts:
-    """What the manifest says of a network beyond its files. See `device_app.bundle.ModelEntry` for the meanings."""
+    """What the manifest says of a hair network beyond its files. See `device_app.bundle.HairEntry` for the meanings."""
 
     input_shape: tuple[int, int, int, int]
     mean: tuple[float, float, float]
@@ -56,17 +64,105 @@ class NetworkFacts:
     quality: Mapping[str, float] = field(default_factory=dict)
 
 
-def write_bundle(
-    out: Path,
-    name: str,
-    version: str,
+@dataclass(frozen=True)
+class NetworkFiles:
+    """One network of a bundle to be.
+
+    Attributes:
+        entry: what the manifest will say, of `entry_template`; its files and goldens are replaced.
+        files: ONNX file by precision: those that ship.
+        make_goldens: of `export.golden_writer`.
+        reference: the FP32 ONNX file that makes the goldens; None: the one in `files`.
+        least_dice: of each precision's masks with FP32's on the goldens.
+        most_relative_diff: of each precision's features (an encoder's) from FP32's on the goldens.
+    """
+
+    entry: ModelEntry
+    files: Mapping[Precision, Path]
+    make_goldens: GoldenMaker
+    reference: Path | None = None
+    least_dice: float = LEAST_DICE
+    most_relative_diff: float = MOST_RELATIVE_DIFF
+
+
+def entry_template(kind: type[E], precisions: Iterable[Precision] = (Precision.FP32,), **facts: Any) -> E:
+    """An entry whose files and goldens are not there yet; it says already how pictures become inputs.
+
+    Args:
+        kind: `HairEntry`, `SamEncoderEntry` or `SamDecoderEntry`.
+        precisions: of the files it stands for.
+        facts: everything else that the entry says, by key.
+
+    Raises:
+        ScalpScopeError: a fact is missing, unknown or wrong.
+    """
+    precisions = tuple(precisions)
+    task = kind.model_fields["task"].default.value
+    nowhere = "0" * 64
+    try:
+        return kind.model_validate(
+            {
+                **facts,
+                "task": task,
+                "files": {
+                    precision: {"path": _file_name(task, precision), "sha256": nowhere} for precision in precisions
+                },
+                "goldens": {
+                    "path": f"{task}_goldens.npz",
+                    "sha256": nowhere,
+                    "tolerance": dict.fromkeys(precisions, _WIDEST[kind]),
+                },
+            }
+        )
+    except ValidationError as error:
+        fault = error.errors()[0]
+        raise ScalpScopeError(
+            f"The manifest's entry for '{task}' is not valid: {'.'.join(map(str, fault['loc']))}: {fault['msg']}.",
+            "Mend what is given for it.",
+        ) from error
+
+
+def hair_network(
     facts: NetworkFacts,
     files: Mapping[Precision, Path],
     golden_images: Sequence[np.ndarray],
     least_dice: float = LEAST_DICE,
-    overwrite: bool = False,
+) -> NetworkFiles:
+    """A hair network to write.
+
+    Args:
+        facts: what the manifest says of the network.
+        files: ONNX file by precision; FP32 among them, it makes the goldens.
+        golden_images: (H, W, 3) uint8 RGB, all of one size, at least one.
+        least_dice: of each precision's masks with FP32's on the goldens.
+    """
+    return NetworkFiles(preprocessing_of(facts), files, hair_goldens(golden_images), least_dice=least_dice)
+
+
+def preprocessing_of(facts: NetworkFacts) -> HairEntry:
+    """An entry that says how pictures become inputs, before there is a bundle. Its file does not exist."""
+    return entry_template(
+        HairEntry,
+        input_name=facts.input_name,
+        input_shape=facts.input_shape,
+        output_name=facts.output_name,
+        output_shape=(1, 1, *facts.input_shape[2:]),
+        mean=facts.mean,
+        std=facts.std,
+        labels=("hair",),
+        threshold=facts.threshold,
+        trained_on=facts.trained_on,
+        licence=facts.licence,
+        credit=facts.credit,
+        quality=dict(facts.quality),
+        demonstration_only=facts.demonstration_only,
+    )
+
+
+def write_bundle(
+    out: Path, name: str, version: str, networks: Sequence[NetworkFiles], overwrite: bool = False
 ) -> Bundle:
-    """Write a bundle with one hair network and load it back. The folder appears whole or not at all.
+    """Write a bundle and load it back. The folder appears whole or not at all.
 
     Every precision is run on the goldens here; what it differs by, with room for another processor's rounding, becomes
     its tolerance. Any machine on which it differs by more refuses it.
@@ -74,10 +170,7 @@ def write_bundle(
     Args:
         out: the folder to make.
         name, version: of the bundle.
-        facts: what the manifest says of the network.
-        files: ONNX file by precision; FP32 among them, it makes the goldens.
-        golden_images: (H, W, 3) uint8 RGB, all of one size, at least one.
-        least_dice: of each precision's masks with FP32's on the goldens.
+        networks: at least one, one for each task.
         overwrite: replace a folder that is there.
 
     Raises:
@@ -86,23 +179,11 @@ def write_bundle(
     """
     if out.exists() and not overwrite:
         raise ScalpScopeError(f"{out} is already there.", "Give another folder, or --overwrite.")
-    if Precision.FP32 not in files:
-        raise ScalpScopeError("A bundle needs the FP32 network: its goldens are made with it.", "Export it first.")
     out.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
     try:
         scratch.chmod(0o755)
-        entries = {}
-        for precision, source in files.items():
-            target = f"hair_{precision.value}.onnx"
-            shutil.copyfile(source, scratch / target)
-            entries[precision] = BundleFile(path=target, sha256=sha256_of(scratch / target))
-        entry = _entry(facts, entries)
-        goldens = scratch / entry.goldens.path
-        _write_goldens(goldens, scratch / entries[Precision.FP32].path, entry, golden_images)
-        tolerances = {precision: _measure_tolerance(scratch, entry, precision, least_dice) for precision in entries}
-        proof = Goldens(path=entry.goldens.path, sha256=sha256_of(goldens), tolerance=tolerances)
-        manifest = _manifest(name, version, _entry(facts, entries, proof))
+        manifest = _manifest(name, version, [_write_network(scratch, network) for network in networks])
         (scratch / MANIFEST_NAME).write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
         load_bundle(scratch)
         if out.exists():
@@ -117,65 +198,75 @@ def write_bundle(
     return load_bundle(out)
 
 
-def preprocessing_of(facts: NetworkFacts) -> ModelEntry:
-    """An entry that says how pictures become inputs, before there is a bundle. Its file does not exist."""
-    return _entry(facts, {Precision.FP32: BundleFile(path="none.onnx", sha256="0" * 64)})
-
-
-def _entry(facts: NetworkFacts, files: Mapping[Precision, BundleFile], goldens: Goldens | None = None) -> ModelEntry:
-    """The manifest's entry. Without goldens, with the widest tolerances there are: enough to run the network."""
-    if goldens is None:
-        anything = Tolerance(max_mean_abs_diff=1, min_mask_dice=0)
-        goldens = Goldens(path=_GOLDENS, sha256="0" * 64, tolerance=dict.fromkeys(files, anything))
-    return ModelEntry(
-        task=Task.HAIR,
-        input_name=facts.input_name,
-        input_shape=facts.input_shape,
-        output_name=facts.output_name,
-        output_shape=(1, 1, *facts.input_shape[2:]),
-        mean=facts.mean,
-        std=facts.std,
-        labels=("hair",),
-        threshold=facts.threshold,
-        files=dict(files),
-        goldens=goldens,
-        trained_on=facts.trained_on,
-        licence=facts.licence,
-        credit=facts.credit,
-        quality=dict(facts.quality),
-        demonstration_only=facts.demonstration_only,
-    )
-
-
-def _manifest(name: str, version: str, model: ModelEntry) -> Manifest:
-    created = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
-    try:
-        return Manifest(schema_version=SCHEMA_VERSION, name=name, version=version, created=created, models=(model,))
-    except ValidationError as error:
+def _write_network(folder: Path, network: NetworkFiles) -> ModelEntry:
+    """Copy a network's files, make its goldens, and measure what each precision may differ by."""
+    kind, task = type(network.entry), network.entry.task.value
+    reference = network.reference or network.files.get(Precision.FP32)
+    if reference is None:
         raise ScalpScopeError(
-            f"'{name}' and '{version}' are no name and version for a bundle.", "Use letters, digits, '.', '_' and '-'."
+            f"A bundle needs the FP32 network ('{task}'): its goldens are made with it.", "Export it first."
+        )
+    files = {}
+    for precision, source in network.files.items():
+        target = _file_name(task, precision)
+        shutil.copyfile(source, folder / target)
+        files[precision] = BundleFile(path=target, sha256=sha256_of(folder / target))
+    facts = network.entry.model_dump(exclude={"task", "files", "goldens"})
+    entry = entry_template(kind, files, **facts)
+    engine = OnnxRuntimeEngine(reference, entry, Precision.FP32)
+    goldens = folder / entry.goldens.path
+    np.savez_compressed(goldens, **network.make_goldens(engine, entry))  # type: ignore[arg-type]
+    engine.close()
+    tolerances = {precision: _measure_tolerance(folder, entry, precision, network) for precision in files}
+    proof = {"path": goldens.name, "sha256": sha256_of(goldens), "tolerance": tolerances}
+    return kind.model_validate({**entry.model_dump(), "files": files, "goldens": proof})
+
+
+def _file_name(task: str, precision: Precision) -> str:
+    return f"{task}_{precision.value}.onnx"
+
+
+def _manifest(name: str, version: str, models: Sequence[ModelEntry]) -> Manifest:
+    created = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+    content = {"schema_version": SCHEMA_VERSION, "name": name, "version": version, "created": created}
+    try:
+        return Manifest.model_validate({**content, "models": [model.model_dump() for model in models]})
+    except ValidationError as error:
+        if any(fault["loc"][:1] in (("name",), ("version",)) for fault in error.errors()):
+            raise ScalpScopeError(
+                f"'{name}' and '{version}' are no name and version for a bundle.",
+                "Use letters, digits, '.', '_' and '-'.",
+            ) from error
+        raise ScalpScopeError(
+            f"These networks make no bundle: {error.errors()[0]['msg']}.", "Export those that belong together."
         ) from error
 
 
-def _measure_tolerance(folder: Path, entry: ModelEntry, precision: Precision, least_dice: float) -> Tolerance:
+def _measure_tolerance(
+    folder: Path, entry: ModelEntry, precision: Precision, network: NetworkFiles
+) -> dict[str, float]:
     engine = OnnxRuntimeEngine(folder / entry.files[precision].path, entry, precision)
     found = compare_with_goldens(engine, folder, entry)
     engine.close()
-    if found.mask_dice < least_dice:
+    dice = 1.0 if found.mask_dice is None else found.mask_dice
+    if dice < network.least_dice:
         raise ScalpScopeError(
-            f"The {precision.value} network is too far from FP32: mask Dice {found.mask_dice:.3f} on the golden "
-            f"pictures, at least {least_dice} is wanted.",
+            f"The {precision.value} network is too far from FP32: mask Dice {dice:.3f} on the golden "
+            f"pictures, at least {network.least_dice} is wanted.",
             "Calibrate on more and other frames, or train the network further.",
         )
-    return Tolerance(
-        max_mean_abs_diff=min(1.0, round(1.5 * found.mean_abs_diff + 0.002, 5)),
-        min_mask_dice=max(0.0, round(found.mask_dice - 0.5 * (1 - found.mask_dice) - 0.01, 5)),
-    )
-
-
-def _write_goldens(path: Path, fp32: Path, model: ModelEntry, images: Sequence[np.ndarray]) -> None:
-    engine = OnnxRuntimeEngine(fp32, model, Precision.FP32)
-    outputs = [engine.run({model.input_name: to_network_input(image, model)})[model.output_name][0] for image in images]
-    engine.close()
-    coarse = np.round(np.stack(outputs) / _GOLDEN_STEP) * _GOLDEN_STEP
-    np.savez_compressed(path, images=np.stack(images), outputs=coarse.astype(np.float16))
+    if isinstance(entry, SamEncoderEntry):
+        if not found.mean_abs_diff <= network.most_relative_diff:
+            raise ScalpScopeError(
+                f"The {precision.value} network is too far from FP32: its features differ by {found.mean_abs_diff:.3f} "
+                f"of their size on the golden pictures, at most {network.most_relative_diff} is wanted.",
+                "Calibrate on more and other frames, or leave more of it in float.",
+            )
+        return {"max_relative_diff": round(1.5 * found.mean_abs_diff + 0.002, 5)}
+    tolerance = {
+        "max_mean_abs_diff": min(1.0, round(1.5 * found.mean_abs_diff + 0.002, 5)),
+        "min_mask_dice": max(0.0, round(dice - 0.5 * (1 - dice) - 0.01, 5)),
+    }
+    if found.iou_diff is not None:
+        tolerance["max_iou_diff"] = round(1.5 * found.iou_diff + 0.005, 5)
+    return tolerance

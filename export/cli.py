@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from calibration.errors import ScalpScopeError
+from device_app.manifest import Combination
 
 if TYPE_CHECKING:
     from export.bundle_writer import NetworkFacts
@@ -108,6 +109,67 @@ def bundle(
     typer.echo(f"int8 ranges: {built.quantised.rule.name}; left in float: {kept}")
     size = sum(file.stat().st_size for file in out.iterdir()) / 1e6
     typer.echo(f"Bundle {out}, {size:.1f} MB; report in {built.report_folder}")
+
+
+@app.command()
+def sam(
+    checkpoint: Annotated[
+        Path,
+        typer.Option("--checkpoint", metavar="FILE", help="best.pt or weights.pt of a student's run, or official SAM."),
+    ],
+    source: Annotated[Path, typer.Option("--bundle", metavar="DIR", help="The bundle with the hair network.")],
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="The new bundle's folder.")],
+    frames: Frames = None,
+    version: Annotated[str, typer.Option("--version", help="The new bundle's version.")] = "2",
+    combination: Annotated[
+        Combination, typer.Option("--combination", help="How the device makes the hair mask of the coarse and SAM's.")
+    ] = Combination.PRODUCT,
+    mask_prompt: Annotated[
+        bool, typer.Option("--mask-prompt/--points-only", help="Give SAM the coarse mask beside the points.")
+    ] = False,
+    calibration: Annotated[int, typer.Option("--calibration", min=1, help="Real frames for the ranges.")] = 16,
+    held_out: Annotated[int, typer.Option("--held-out", min=1, help="Real frames that loss is measured on.")] = 12,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the choice of frames.")] = 0,
+    trained_on: Annotated[str, typer.Option("--trained-on", help="What the network has seen, for the manifest.")] = (
+        "pseudo-images over hair-free scalp, found automatically and drawn; no hand-drawn masks, no teacher"
+    ),
+    licence: Annotated[str, typer.Option("--licence", help="Of the weights.")] = "Apache-2.0",
+    credit: Annotated[str, typer.Option("--credit", help="Whom to name.")] = "ScalpScope",
+    demonstration: Annotated[
+        bool, typer.Option("--demonstration/--no-demonstration", help="Mark it as demonstration only.")
+    ] = True,
+    quick: Quick = False,
+    overwrite: Overwrite = False,
+) -> None:
+    """Put SAM beside the hair network of a bundle: encoder and decoder, each precision kept or refused by its masks."""
+    from export.quantise import steps
+    from export.sam import SamBuildSettings, build_sam
+
+    settings = SamBuildSettings(
+        checkpoint=checkpoint,
+        bundle=source,
+        out=out,
+        frames=frames,
+        version=version,
+        trained_on=trained_on,
+        licence=licence,
+        credit=credit,
+        demonstration_only=demonstration,
+        combination=combination,
+        mask_prompt=mask_prompt,
+        calibration=calibration,
+        held_out=held_out,
+        seed=seed,
+        quick=quick,
+        overwrite=overwrite,
+    )
+    with _progress(steps(calibration + max(2, round(calibration / 3))) + 6) as advance:
+        built = build_sam(settings, advance)
+    for one in built.agreements:
+        told = "kept" if one.kept else "refused"
+        typer.echo(f"{one.part} {one.precision}: mask IoU with FP32 {one.mean_iou:.4f}, worst {one.worst_iou:.4f}; {told}")
+    size = sum(file.stat().st_size for file in out.iterdir()) / 1e6
+    typer.echo(f"Bundle {out}, {size:.1f} MB; report in {built.report}")
 
 
 @app.command()

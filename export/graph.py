@@ -72,7 +72,8 @@ def _drop_whole_slices(model: ModelProto) -> None:
     """Remove slices whose output is as large as their input: leftovers of cropping what needed no crop."""
     shapes = shapes_of(model)
     for node in [n for n in model.graph.node if n.op_type == "Slice"]:
-        if node.input[0] in shapes and shapes.get(node.output[0]) == shapes[node.input[0]]:
+        before = shapes.get(node.input[0], ())
+        if all(before) and shapes.get(node.output[0]) == before:  # a side that is not known counts as 0
             _rewire(model, node.output[0], node.input[0])
             model.graph.node.remove(node)
 

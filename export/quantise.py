@@ -206,9 +206,6 @@ def choose_and_quantise(
         quick: no search: the rule and the float layers that mostly win. For trying things out.
         advance: called with what is being done, once per step; `steps` says about how many there are.
     """
-    rules = (_USUAL_RULE,) if quick else RANGE_RULES
-    groups = layer_groups(model)
-    fusion = groups["fusion"][0]
     reference = [_run(_session(model), tensor) for tensor in held_out]
 
     def loss_of(candidate: ModelProto) -> Loss:
@@ -219,19 +216,46 @@ def choose_and_quantise(
             tuple(float(np.mean(np.abs(a - b))) for a, b in zip(outputs, reference, strict=True)),
         )
 
+    return search(model, calibration, layer_groups(model), "fusion", loss_of, quick, advance)
+
+
+def search(
+    model: ModelProto,
+    calibration: Sequence[np.ndarray],
+    groups: Mapping[str, tuple[frozenset[str], float]],
+    fragile: str,
+    loss_of: Callable[[ModelProto], Loss],
+    quick: bool = False,
+    advance: _Advance = lambda _: None,
+    always_float: frozenset[str] = frozenset(),
+) -> Quantised:
+    """Ranges, the best rule, the layers that stay in float, both files: by any measure of loss.
+
+    Args:
+        model: FP32, of one input picture.
+        calibration: network inputs for the ranges.
+        groups: nodes that stay in float or not together, and their share of the arithmetic, by name.
+        fragile: the group that is in float while the rules are compared, and the only one looked at when `quick`.
+        loss_of: how far a quantised network is from FP32.
+        quick: no search.
+        advance: as in `choose_and_quantise`.
+        always_float: nodes that are never quantised.
+    """
+    rules = (_USUAL_RULE,) if quick else RANGE_RULES
     histograms = collect_ranges(model, calibration, advance)
     scores: dict[str, float] = {}
     for rule in rules:
         advance(f"rule {rule.name}")
-        scores[rule.name] = loss_of(quantise(model, histograms, rule, Flavour.U8S8, fusion)).score
+        left = groups[fragile][0] | always_float
+        scores[rule.name] = loss_of(quantise(model, histograms, rule, Flavour.U8S8, left)).score
     best = min(rules, key=lambda rule: scores[rule.name])
 
     def measure(names: frozenset[str]) -> Loss:
-        return loss_of(quantise(model, histograms, best, Flavour.U8S8, _nodes(groups, names)))
+        return loss_of(quantise(model, histograms, best, Flavour.U8S8, _nodes(groups, names) | always_float))
 
-    shares = {name: share for name, (_, share) in groups.items() if name == "fusion" or not quick}
+    shares = {name: share for name, (_, share) in groups.items() if name == fragile or not quick}
     sensitivity = find_float_layers(shares, measure, report=advance)
-    kept = _nodes(groups, frozenset(sensitivity.chosen))
+    kept = _nodes(groups, frozenset(sensitivity.chosen)) | always_float
     models = {}
     for flavour in Flavour:
         advance(f"writing {flavour.value.value}")
