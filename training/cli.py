@@ -12,7 +12,7 @@ import typer
 from rich.logging import RichHandler
 
 from calibration.errors import ScalpScopeError
-from training.commands import segmentation
+from training.commands import prompting, segmentation
 from training.progress import console
 
 EXIT_USER = 2
@@ -28,6 +28,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
 app.add_typer(segmentation.app, name="segmentation")
+app.add_typer(prompting.app, name="prompting")
 
 
 @app.callback()
@@ -47,7 +48,8 @@ def _options(
 def call(argv: Sequence[str]) -> int:
     """Run one command line (without the program's name) and return its exit code; errors become one line on stderr."""
     try:
-        app(args=list(argv), prog_name="scalpscope-train")
+        # The words go along, for commands that write down how a result was made.
+        app(args=list(argv), prog_name="scalpscope-train", obj=list(argv))
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(end.code is not None)
     except ScalpScopeError as error:

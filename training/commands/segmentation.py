@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.progress import track
-from rich.table import Table
 
 from calibration.errors import ScalpScopeError
+from training.commands import evaluation
 from training.progress import console
 
 app = typer.Typer(
@@ -102,16 +101,24 @@ def pseudo(
     width: Annotated[int | None, typer.Option("--width", min=32, help="In pixels, instead of the recipe's.")] = None,
     height: Annotated[int | None, typer.Option("--height", min=32, help="In pixels, instead of the recipe's.")] = None,
     data: Data = None,
+    conditions: Annotated[
+        bool,
+        typer.Option(
+            "--conditions",
+            help="So many under each condition (plain, thin hairs, blur, flakes ...), named in conditions.csv.",
+        ),
+    ] = False,
 ) -> None:
     """Draw pseudo-images and their masks into a folder, to look at or to evaluate on.
 
-    A network looks at 640x480 pixels, so images of that size are what to evaluate it on. Seeds below 1000000 are those
-    of validation images: no run is trained on them.
+    A network looks at 640x480 pixels, so images of that size are what to evaluate it on; --conditions draws them so.
+    Seeds below 1000000 are those of validation images: no run is trained on them.
     """
     import cv2
 
     from device_app.images import write_png_atomically
     from training.data.backgrounds import load_backgrounds
+    from training.segmentation.conditions import CONDITIONS_CSV, Condition, render_condition, write_conditions
     from training.segmentation.pseudo_images import render_pseudo_image
     from training.segmentation.recipe import load_recipe
 
@@ -121,12 +128,20 @@ def pseudo(
     pool = load_backgrounds(data, None, recipe.data.procedural_share)
     for folder in (out / "images", out / "masks"):
         folder.mkdir(parents=True, exist_ok=True)
-    for number in track(range(seed, seed + count), "drawing", console=console):
-        drawn = render_pseudo_image(number, image_recipe, pool)
-        name = f"pseudo_{number:07d}.png"
-        write_png_atomically(out / "images" / name, drawn.image)
-        write_png_atomically(out / "masks" / name, cv2.compare(drawn.mask, 127, cv2.CMP_GT))
-    typer.echo(f"{count} images and masks in {out}.")
+    # No seed comes twice: the pictures of two conditions have different scalps, and do not depend on each other.
+    asked = list(Condition) if conditions else [None]
+    drawn_as = {seed + number: asked[number // count] for number in range(count * len(asked))}
+    names = {number: f"pseudo_{number:07d}.png" for number in drawn_as}
+    for number, condition in track(drawn_as.items(), "drawing", console=console):
+        if condition is None:
+            drawn = render_pseudo_image(number, image_recipe, pool)
+        else:
+            drawn = render_condition(number, condition, pool, (width or 640, height or 480))
+        write_png_atomically(out / "images" / names[number], drawn.image)
+        write_png_atomically(out / "masks" / names[number], cv2.compare(drawn.mask, 127, cv2.CMP_GT))
+    if conditions:
+        write_conditions(out / CONDITIONS_CSV, {names[n]: one for n, one in drawn_as.items() if one is not None})
+    typer.echo(f"{len(drawn_as)} images and masks in {out}.")
 
 
 @app.command()
@@ -155,51 +170,5 @@ def backgrounds(
         typer.echo(f"All of them are in {out}.")
 
 
-@app.command()
-def evaluate(
-    images: Annotated[Path, typer.Option("--images", metavar="DIR", help="Pictures.")],
-    masks: Annotated[Path, typer.Option("--masks", metavar="DIR", help="True masks: NAME.* or NAME_mask.*, 0/255.")],
-    method: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--method",
-            "-m",
-            metavar="METHOD",
-            help="May be repeated: shih, yue, kim, black_hat, bundle:default, bundle:FOLDER[@fp32], "
-            "checkpoint:FILE[@WIDTHxHEIGHT]. [default: the classical ones and bundle:default]",
-        ),
-    ] = None,
-    out: Annotated[
-        Path | None, typer.Option("--out", "-o", metavar="FILE", help="Write the scores there too: .json or .csv.")
-    ] = None,
-) -> None:
-    """Pixel-F1, Jaccard and Dice of methods on a folder of pictures and masks.
-
-    Pixel-F1 is the mean of the F1 of hair and of scalp; Jaccard and Dice are of hair. "Per image" is the mean over
-    pictures, as published tables have it; "pooled" counts the pixels of all pictures together. A picture with neither
-    true nor found hair scores 1; with hair found but none true it scores 0 for hair.
-
-    \b
-    Example:
-      scalpscope-train segmentation evaluate --images test/images --masks test/masks -m kim -m bundle:default
-    """
-    from training.evaluation.evaluate import check_out, check_pairs, find_pairs, write_scores
-    from training.evaluation.evaluate import evaluate as evaluate_methods
-    from training.evaluation.methods import open_method
-
-    if out is not None:
-        check_out(out)
-    opened = {spec: open_method(spec) for spec in method or ("shih", "yue", "kim", "black_hat", "bundle:default")}
-    pairs = find_pairs(images, masks)
-    check_pairs(pairs)
-    scores = evaluate_methods(opened, track(pairs, "evaluating", console=console))
-
-    table = Table(title=f"{len(pairs)} pictures")
-    table.add_column("method", overflow="fold")
-    for heading in ("Pixel-F1", "Jaccard", "Dice", "pooled Pixel-F1", "pooled Jaccard", "pooled Dice", "ms"):
-        table.add_column(heading, justify="right")
-    for one in scores:
-        table.add_row(one.method, *(f"{value:.3f}" for value in one.figures.values()), f"{1000 * one.seconds:.0f}")
-    Console().print(table)
-    if out is not None:
-        write_scores(scores, out)
+app.command()(evaluation.evaluate)
+app.command()(evaluation.flakes)

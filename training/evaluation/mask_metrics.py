@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 import numpy as np
 
@@ -52,29 +52,37 @@ def count_mask(found: np.ndarray, truth: np.ndarray) -> MaskCounts:
     return MaskCounts(both, false, missed, hair.size - both - false - missed)
 
 
-def pooled_scores(counts: MaskCounts) -> MaskScores:
-    """Scores over all counted pixels at once.
+def score_counts(counts: np.ndarray) -> np.ndarray:
+    """Scores of any number of counts at once.
 
     A class that is neither there nor found is found perfectly: a bare scalp left bare scores 1, and one invented pixel
     in it makes the Dice of hair 0.
+
+    Args:
+        counts: (..., 4), the fields of `MaskCounts` in their order; they need not be whole numbers.
+
+    Returns:
+        (..., 3) float64, the fields of `MaskScores` in their order.
     """
-    hair = _share(2 * counts.true_hair, 2 * counts.true_hair + counts.false_hair + counts.missed_hair)
-    scalp = _share(2 * counts.true_scalp, 2 * counts.true_scalp + counts.false_hair + counts.missed_hair)
-    jaccard = _share(counts.true_hair, counts.true_hair + counts.false_hair + counts.missed_hair)
-    return MaskScores((hair + scalp) / 2, jaccard, hair)
+    true_hair, false_hair, missed_hair, true_scalp = np.moveaxis(np.asarray(counts, np.float64), -1, 0)
+    wrong = false_hair + missed_hair
+    hair = _share(2 * true_hair, 2 * true_hair + wrong)
+    scalp = _share(2 * true_scalp, 2 * true_scalp + wrong)
+    return np.stack([(hair + scalp) / 2, _share(true_hair, true_hair + wrong), hair], axis=-1)
+
+
+def pooled_scores(counts: MaskCounts) -> MaskScores:
+    """Scores over all counted pixels at once; see `score_counts`."""
+    return MaskScores(*score_counts(np.array(astuple(counts))).tolist())
 
 
 def mean_scores(counts: Sequence[MaskCounts]) -> MaskScores:
     """Scores of each image, then their mean over images, as in Table 1. Raises ValueError without any image."""
     if not counts:
         raise ValueError("no image to average over")
-    each = [pooled_scores(one) for one in counts]
-    return MaskScores(
-        float(np.mean([one.pixel_f1 for one in each])),
-        float(np.mean([one.jaccard for one in each])),
-        float(np.mean([one.dice for one in each])),
-    )
+    each = score_counts(np.array([astuple(one) for one in counts]))
+    return MaskScores(*each.mean(axis=0).tolist())
 
 
-def _share(part: int, whole: int) -> float:
-    return part / whole if whole else 1.0
+def _share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    return np.divide(part, whole, out=np.ones_like(whole), where=whole != 0)

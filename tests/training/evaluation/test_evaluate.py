@@ -14,9 +14,9 @@ from support.tiny_bundle import make_tiny_bundle
 from calibration.errors import ScalpScopeError
 from device_app.images import write_png_atomically
 from training.cli import call
-from training.evaluation.evaluate import find_pairs, read_pair
 from training.evaluation.mask_metrics import count_mask, pooled_scores
-from training.evaluation.methods import METHODS, open_method
+from training.evaluation.methods import METHODS, open_methods
+from training.evaluation.pairs import find_pairs, read_pair
 from training.segmentation import baselines
 from training.segmentation.checkpoint import save_network
 from training.segmentation.u2net import U2Net, U2NetConfig
@@ -43,6 +43,13 @@ def folders(tmp_path: Path) -> tuple[Path, Path]:
     return images, masks
 
 
+def _find(spec: str, image: np.ndarray) -> np.ndarray:
+    """The mask of a method of one row."""
+    (finder,) = open_methods({spec: spec})
+    (found,) = finder.find(image, {spec})
+    return found.mask
+
+
 def _evaluate(images: Path, masks: Path, *more: str) -> int:
     return call(["segmentation", "evaluate", "--images", str(images), "--masks", str(masks), *more])
 
@@ -56,7 +63,9 @@ def test_scores_of_several_methods_in_a_table_and_files(
     assert _evaluate(*folders, *methods, "--out", str(tmp_path / "scores.json")) == 0
     table = capsys.readouterr().out
     assert "3 pictures" in table and "Jaccard" in table
-    scores = json.loads((tmp_path / "scores.json").read_text())
+    content = json.loads((tmp_path / "scores.json").read_text())
+    scores = content["methods"]
+    assert content["command"].startswith("scalpscope-train segmentation evaluate --images")
     assert [one["method"] for one in scores] == ["kim", "shih", f"bundle:{bundle}"]
     assert all(one["images"] == 3 for one in scores)
 
@@ -65,10 +74,11 @@ def test_scores_of_several_methods_in_a_table_and_files(
     for number in (1, 2, 3):
         image, mask = _picture(number)
         expected.append(pooled_scores(count_mask(baselines.kim(image), mask)).dice)
-    assert scores[0]["per_image"]["dice"] == pytest.approx(np.mean(expected))
-    assert (
-        scores[2]["per_image"]["dice"] > 0.8
-    )  # the tiny bundle takes dark for hair, through the device's own pipeline
+    dice = scores[0]["per_image"]["dice"]
+    assert dice["value"] == pytest.approx(np.mean(expected))
+    assert min(expected) <= dice["low"] <= dice["value"] <= dice["high"] <= max(expected)
+    # The tiny bundle takes dark for hair, through the device's own pipeline.
+    assert scores[2]["per_image"]["dice"]["value"] > 0.8
 
     assert _evaluate(*folders, "-m", "kim", "--out", str(tmp_path / "scores.csv")) == 0
     with (tmp_path / "scores.csv").open(newline="") as file:
@@ -136,17 +146,17 @@ def test_unknown_methods_and_bad_destinations(
 def test_checkpoint_method_gives_a_mask_of_the_pictures_size(tmp_path: Path) -> None:
     torch.manual_seed(0)
     save_network(U2Net(U2NetConfig.named("slim", 2)).eval(), tmp_path / "weights.pt", {}, 0)
-    mask = open_method(f"checkpoint:{tmp_path / 'weights.pt'}@64x48")(_picture(2)[0])
+    mask = _find(f"checkpoint:{tmp_path / 'weights.pt'}@64x48", _picture(2)[0])
     assert mask.shape == (96, 128)
     assert set(np.unique(mask)) <= {0, 255}
     with pytest.raises(ScalpScopeError, match="no file"):
-        open_method("checkpoint:nowhere.pt")
+        open_methods({"any": "checkpoint:nowhere.pt"})
 
 
 def test_every_baseline_of_the_table_opens() -> None:
     image = _picture(3)[0]
     for name in (name for name, kind in METHODS.items() if not kind.argument):
-        assert open_method(name)(image).any()
+        assert _find(name, image).any()
 
 
 def test_drawn_pseudo_images_can_be_evaluated(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
