@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from device_app.camera.source import Frame
 from device_app.engines.engine import Precision
 from device_app.live.analysis import Analysis
 from device_app.live.pipeline import Pipeline
+from device_app.live.refinement import Correction, Refinement
 from device_app.live.settings import PipelineSettings
 from device_app.vision.hairs import TRICHOSCOPY, HairClasses
 
@@ -48,6 +50,9 @@ class PictureAnalyser:
             raise ValueError("a profile and a scale were given; give one of them")
         self._profile = profile
         self._next_id = 1
+        self._sam_reasons: tuple[str, ...] = ()
+        self._sam_fallback = False
+        self._last_refined: Frame | None = None
         uncertainty = 0.0 if profile is None else profile.scale_uncertainty_um_per_px
         self._pipeline = Pipeline(
             PipelineSettings(
@@ -64,12 +69,13 @@ class PictureAnalyser:
 
     @property
     def provenance(self) -> Provenance:
-        """What the results rest on, for their files."""
+        """What the results rest on, for their files; of SAM's engines too once they are open."""
+        pipeline = self._pipeline
         return Provenance(
             profile=None if self._profile is None else self._profile.name,
             scale_uncertainty_um_per_px=None if self._profile is None else self._profile.scale_uncertainty_um_per_px,
-            engine_reasons=self._pipeline.engine_reasons,
-            fallback=self._pipeline.fallback,
+            engine_reasons=pipeline.engine_reasons + self._sam_reasons,
+            fallback=pipeline.fallback or self._sam_fallback,
         )
 
     @property
@@ -88,11 +94,45 @@ class PictureAnalyser:
         Raises:
             ScalpScopeError: the profile is for another resolution, or the picture cannot be measured.
         """
+        return self._pipeline.analyse(self._frame(image))
+
+    @property
+    def refinement_missing(self) -> str | None:
+        """Why the bundle cannot refine, in plain words; None when it can."""
+        return self._pipeline.refinement_missing
+
+    def open_refiner(self) -> None:
+        """Open SAM now and not with the first picture.
+
+        Raises:
+            ScalpScopeError: the bundle has no SAM, or every engine is refused.
+        """
+        refiner = self._pipeline.open_refiner()
+        self._sam_reasons, self._sam_fallback = refiner.reasons, refiner.fallback
+
+    def refine(self, image: np.ndarray, corrections: Sequence[Correction] = ()) -> Refinement:
+        """Find and measure the hairs of one picture with SAM's help, (H, W, 3) uint8 RGB.
+
+        Args:
+            image: the picture.
+            corrections: places where there is a hair, or none. The picture that was refined last needs SAM's decoder
+                only.
+
+        Raises:
+            ScalpScopeError: the bundle has no SAM, the profile is for another resolution, or the picture cannot be
+                measured.
+        """
+        self.open_refiner()
+        if self._last_refined is None or not np.array_equal(self._last_refined.image, image):
+            self._last_refined = self._frame(image.copy())
+        return self._pipeline.refine(self._last_refined, corrections)
+
+    def _frame(self, image: np.ndarray) -> Frame:
         if self._profile is not None:
             self._profile.check_resolution(image.shape[1], image.shape[0])
         frame = Frame(self._next_id, image, time.monotonic_ns())
         self._next_id += 1
-        return self._pipeline.analyse(frame)
+        return frame
 
 
 def analyse_picture(

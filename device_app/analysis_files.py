@@ -1,5 +1,8 @@
 """One analysed picture as files: NAME.json, NAME_mask.png and NAME_overlay.png, and many as one summary.csv.
 
+A refined picture has two masks more, NAME_coarse_mask.png and NAME_refined_mask.png; NAME_mask.png is then M, and so
+are all figures.
+
 The `analyse` command and the screen's Save write through here, so that both mean the same by every key.
 """
 
@@ -22,16 +25,20 @@ from calibration.errors import ScalpScopeError
 from device_app import __version__
 from device_app.file_sets import write_file_set
 from device_app.live.analysis import Analysis
+from device_app.live.refinement import Refinement
 from device_app.vision.hairs import Figure, Hair, HairClass, HairClasses, Measurements
 from device_app.vision.overlay import draw_overlay
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""2: `refinement` was added, null where a picture was not refined."""
+
 DENSITY_RULE = "hairs with at least one end inside the picture, over the picture's area"
 """The rule of `device_app.vision.measure`, said in every result."""
 
 _FIGURES = tuple(field.name for field in fields(Measurements) if field.type == "Figure")
 _COUNTS = ("vellus_count", "intermediate_count", "terminal_count")
 _HEAD = ("image", "width_px", "height_px", "scale_um_per_px", "scale_uncertainty_um_per_px", "profile", "hair_count")
+_REFINEMENT = ("refined", "combination", "predicted_iou")
 _TAIL = (
     "hair_classes",
     "focus",
@@ -48,6 +55,7 @@ SUMMARY_COLUMNS: tuple[str, ...] = (
     *_HEAD,
     *(column for name in _FIGURES for column in (name, f"{name}_low", f"{name}_high")),
     *_COUNTS,
+    *_REFINEMENT,
     *_TAIL,
     "error",
 )
@@ -72,18 +80,28 @@ class Provenance:
 
 @dataclass(frozen=True)
 class SavedAnalysis:
-    """Where one analysed picture was saved, and what its JSON says. `picture` is None unless it was asked for."""
+    """Where one analysed picture was saved, and what its JSON says.
+
+    `picture` is None unless it was asked for, `coarse_mask` and `refined_mask` unless it was refined.
+    """
 
     record: dict[str, Any]
     json: Path
     mask: Path
     overlay: Path
     picture: Path | None = None
+    coarse_mask: Path | None = None
+    refined_mask: Path | None = None
 
 
 def result_names(stem: str) -> tuple[str, str, str]:
     """The names of the JSON, the mask and the overlay of a picture called `stem`."""
     return f"{stem}.json", f"{stem}_mask.png", f"{stem}_overlay.png"
+
+
+def refined_names(stem: str) -> tuple[str, str]:
+    """The names of the coarse and the refined mask that a refined picture called `stem` has besides."""
+    return f"{stem}_coarse_mask.png", f"{stem}_refined_mask.png"
 
 
 def analysis_record(
@@ -92,6 +110,8 @@ def analysis_record(
     provenance: Provenance = Provenance(),
     *,
     analysed: datetime | None = None,
+    refinement: Refinement | None = None,
+    stem: str = "",
 ) -> dict[str, Any]:
     """The content of NAME.json: plain values, None wherever a figure may not be stated, never NaN.
 
@@ -100,6 +120,8 @@ def analysis_record(
         analysis: the result.
         provenance: what it rests on.
         analysed: when; now if not given.
+        refinement: what `analysis` is of, if the picture was refined.
+        stem: NAME of the files, for the names of the masks; of `image_name` if not given.
     """
     measurements = analysis.measurements
     height, width = analysis.mask.shape
@@ -127,6 +149,7 @@ def analysis_record(
             "terminal_above_um": measurements.classes.terminal_above_um,
         },
         "density_rule": DENSITY_RULE,
+        "refinement": None if refinement is None else _refinement_record(refinement, stem or Path(image_name).stem),
         "hairs": [_hair_record(hair, scale, measurements.classes) for hair in measurements.hairs],
         "focus": _number(analysis.focus),
         "timings_ms": {stage: round(float(ms), 3) for stage, ms in analysis.timings_ms.items()},
@@ -149,6 +172,7 @@ def save_analysis(
     *,
     image_name: str | None = None,
     with_picture: bool = False,
+    refinement: Refinement | None = None,
 ) -> SavedAnalysis:
     """Write one picture's results, all of them or none; those of an earlier run under the same name are replaced.
 
@@ -160,6 +184,7 @@ def save_analysis(
         provenance: what it rests on.
         image_name: what the picture is called, without folders; ``STEM.png`` unless named.
         with_picture: write the picture itself as ``STEM.png`` too, for pictures that are not files yet.
+        refinement: what `analysis` is of, if the picture was refined: its masks and corrections are saved too.
 
     Raises:
         CannotWrite: the folder cannot be written or the disk is full; nothing is left behind.
@@ -167,15 +192,18 @@ def save_analysis(
     """
     if image.shape[:2] != analysis.mask.shape:
         raise ValueError(f"a picture of {image.shape[:2]} and a mask of {analysis.mask.shape} do not belong together")
-    record = analysis_record(image_name or f"{stem}.png", analysis, provenance)
+    record = analysis_record(image_name or f"{stem}.png", analysis, provenance, refinement=refinement, stem=stem)
     json_name, mask_name, overlay_name = result_names(stem)
     files = {f"{stem}.png": encode_png(image)} if with_picture else {}
     files[mask_name] = encode_png(analysis.mask)
     files[overlay_name] = encode_png(draw_overlay(image, analysis.mask, analysis.measurements))
+    extra = {} if refinement is None else dict(zip(("coarse_mask", "refined_mask"), refined_names(stem), strict=True))
+    files |= {name: encode_png(getattr(refinement, mask)) for mask, name in extra.items()}
     files[json_name] = to_json(record)  # last: a NAME.json promises the rest of the set
     write_file_set(folder, files)
     picture = folder / f"{stem}.png" if with_picture else None
-    return SavedAnalysis(record, folder / json_name, folder / mask_name, folder / overlay_name, picture)
+    masks = {mask: folder / name for mask, name in extra.items()}
+    return SavedAnalysis(record, folder / json_name, folder / mask_name, folder / overlay_name, picture, **masks)
 
 
 def summary_row(record: Mapping[str, Any]) -> dict[str, Any]:
@@ -184,6 +212,9 @@ def summary_row(record: Mapping[str, Any]) -> dict[str, Any]:
     for name in _FIGURES:
         row[f"{name}_low"] = record["intervals"][name]["low"]
         row[f"{name}_high"] = record["intervals"][name]["high"]
+    refinement = record["refinement"]
+    row["refined"] = refinement is not None
+    row |= {name: None if refinement is None else refinement[name] for name in ("combination", "predicted_iou")}
     row["hair_classes"] = record["hair_classes"]["name"]
     row["total_ms"] = record["timings_ms"].get("total")
     return row
@@ -235,6 +266,21 @@ def encode_png(image: np.ndarray) -> bytes:
     if not done:
         raise ValueError(f"a picture of shape {image.shape} and type {image.dtype} cannot be written as PNG")
     return data.tobytes()
+
+
+def _refinement_record(refinement: Refinement, stem: str) -> dict[str, Any]:
+    coarse, refined = refined_names(stem)
+    return {
+        "combination": refinement.combination.value,
+        "predicted_iou": _number(refinement.predicted_iou),
+        "positive_points": len(refinement.points.positive),
+        "negative_points": len(refinement.points.negative),
+        "coarse_mask_file": coarse,
+        "refined_mask_file": refined,
+        "corrections": [
+            {"x": _number(said.x), "y": _number(said.y), "hair": said.hair} for said in refinement.corrections
+        ],
+    }
 
 
 def _hair_record(hair: Hair, scale: float | None, classes: HairClasses) -> dict[str, Any]:

@@ -10,12 +10,17 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psutil
 
 from calibration.errors import ScalpScopeError
 from device_app.doctor import Check, Finding, State, nearest_folder
 from device_app.settings import DeviceSettings
+
+if TYPE_CHECKING:
+    from device_app.bundle import Bundle
+    from device_app.engines.engine import Precision
 
 _REINSTALL = "Install again: pip install 'scalpscope[device]'."
 _GL_PACKAGES = "libgl1 libgl1-mesa-dri libegl1 libgles2 libmtdev1"
@@ -163,7 +168,8 @@ def check_bundle(settings: DeviceSettings) -> Sequence[Finding]:
         return [Finding("bundle", State.FAIL, error.what, error.remedy)]
     model = bundle.model(Task.HAIR)
     precisions = ", ".join(precision.value for precision in model.files)
-    text = f"{bundle.name} {bundle.version} ({precisions}), every file as its manifest says"
+    tasks = ", ".join(task.value for task in bundle.tasks)
+    text = f"{bundle.name} {bundle.version} ({tasks}; {precisions}), every file as its manifest says"
     findings = [
         Finding("bundle", State.WARN, f"{text}; for demonstration only", "Do not use its figures on people.")
         if bundle.demonstration_only
@@ -174,9 +180,7 @@ def check_bundle(settings: DeviceSettings) -> Sequence[Finding]:
         engine = open_engine(bundle, Task.HAIR, precision)
     except ScalpScopeError as error:
         return [*findings, Finding("engine", State.FAIL, error.what, error.remedy)]
-    proof = (
-        f"goldens reproduced: mean difference {engine.goldens.mean_abs_diff:.4f}, Dice {engine.goldens.mask_dice:.3f}"
-    )
+    proof = f"goldens reproduced: {engine.goldens}"
     text = f"{engine.backend} {engine.precision.value}; {proof}"
     if engine.fallback:
         passed_over = "; ".join(engine.reasons[1:])
@@ -184,7 +188,24 @@ def check_bundle(settings: DeviceSettings) -> Sequence[Finding]:
     else:
         findings.append(Finding("engine", State.OK, text))
     engine.close()
-    return findings
+    return [*findings, _refinement(bundle, precision)]
+
+
+def _refinement(bundle: Bundle, precision: Precision | None) -> Finding:
+    from device_app.live.refiner import Refiner, refinement_missing
+
+    if missing := refinement_missing(bundle):
+        return Finding("refinement", State.WARN, missing, "It works without; for refined masks use a bundle with SAM.")
+    try:
+        refiner = Refiner(bundle, precision=precision)
+    except ScalpScopeError as error:
+        return Finding("refinement", State.WARN, error.what, error.remedy)
+    text = f"SAM, {refiner.backend}; goldens reproduced"
+    refiner.close()
+    if refiner.fallback:
+        remedy = "It works, with less than the best."
+        return Finding("refinement", State.WARN, f"{text}; {'; '.join(refiner.reasons)}", remedy)
+    return Finding("refinement", State.OK, text)
 
 
 def check_profile(settings: DeviceSettings) -> Sequence[Finding]:

@@ -8,6 +8,7 @@ Everything has a default, an unknown key is an error, and the command line wins 
     records = "/home/clinic/ScalpScope"
     window = "1280x800"
     fullscreen = true
+    refine_still = false                 # do not refine by itself what stands still
 
     [camera]                             # all of it may be left out
     width = 1280
@@ -124,6 +125,7 @@ class DeviceSettings(BaseModel):
         records: folder that Save writes to.
         window: (width, height) in pixels.
         fullscreen: kiosk without a window frame.
+        refine_still: refine the live picture by itself when it stands still.
         camera: how a USB camera is set.
     """
 
@@ -138,6 +140,7 @@ class DeviceSettings(BaseModel):
     records: Path = Field(default_factory=lambda: Path.home() / "ScalpScope")
     window: tuple[int, int] = (1280, 800)
     fullscreen: bool = Field(default=False, strict=True)
+    refine_still: bool = Field(default=True, strict=True)
     camera: CameraTable = CameraTable()
 
     @field_validator("window", mode="before")

@@ -43,12 +43,18 @@ def command(
     threads: Annotated[
         int | None, typer.Option("--threads", min=1, max=256, help="CPU threads. [default: all]")
     ] = None,
+    refine: Annotated[
+        bool, typer.Option("--refine", help="Refine every mask with SAM first; the figures are then of the result.")
+    ] = False,
 ) -> None:
     """Find and measure the hairs in pictures.
 
     For every picture NAME.jpg: NAME.json (all figures and every hair), NAME_mask.png (0 or 255, the picture's size) and
     NAME_overlay.png; and one summary.csv with a row for each picture. Results of an earlier run under the same
     names are replaced; pictures never are.
+
+    With --refine NAME_mask.png is the mask that the bundle makes of the hair network's and SAM's; these two lie beside
+    it as NAME_coarse_mask.png and NAME_refined_mask.png. It takes a bundle with SAM.
 
     A picture that cannot be read is named on stderr and in the "error" column of summary.csv; the others are done and
     the exit code is 1. Two pictures that would be saved under one NAME are refused before anything is done.
@@ -58,9 +64,10 @@ def command(
       scalpscope analyse scalp.jpg --out results
       scalpscope analyse visit-1/ visit-2/x.png --out results --profile scope-a-50x.json
       scalpscope analyse photos/ --out results --um-per-px 2.5 --classes trichoscan
+      scalpscope analyse photos/ --out results --refine
     """
     loaded_profile = one_scale(profile, um_per_px)
-    pictures = pictures_to_analyse(paths, out)
+    pictures = pictures_to_analyse(paths, out, refine)
 
     from rich.console import Console
 
@@ -76,20 +83,22 @@ def command(
         precision=None if precision is None else Precision(precision.value),
         threads=threads or len(os.sched_getaffinity(0)),
     )
+    if refine:
+        analyser.open_refiner()
     clear_abandoned(out)
-    failed = _analyse_all(pictures, out, analyser, Console(stderr=True))
+    failed = _analyse_all(pictures, out, analyser, refine, Console(stderr=True))
     if failed:
         raise typer.Exit(1)
 
 
-def pictures_to_analyse(paths: Iterable[Path], out: Path) -> list[Path]:
+def pictures_to_analyse(paths: Iterable[Path], out: Path, refine: bool = False) -> list[Path]:
     """The pictures that the paths stand for, each once, in order, without results of earlier runs in folders.
 
     Raises:
         ScalpScopeError: a path is missing, a folder has no picture, two pictures share a name (as file systems that
             ignore upper and lower case see it), or a result would be written over one of the pictures.
     """
-    from device_app.analysis_files import result_names
+    from device_app.analysis_files import refined_names, result_names
     from device_app.images import find_images
 
     found: dict[Path, Path] = {}
@@ -110,7 +119,7 @@ def pictures_to_analyse(paths: Iterable[Path], out: Path) -> list[Path]:
                 f"'{other}' and '{picture}' would both be saved as {picture.stem}.json.",
                 "Rename one of them, or analyse them into different folders.",
             )
-        for name in result_names(picture.stem):
+        for name in (*result_names(picture.stem), *(refined_names(picture.stem) if refine else ())):
             if (overwritten := found.get((out / name).resolve())) is not None:
                 raise ScalpScopeError(
                     f"The results of '{picture}' would be written over the picture '{overwritten}'.",
@@ -121,13 +130,13 @@ def pictures_to_analyse(paths: Iterable[Path], out: Path) -> list[Path]:
 
 def _is_result(picture: Path) -> bool:
     """Whether a file in a folder was written by an earlier run: its JSON stands beside it."""
-    for ending in ("_mask.png", "_overlay.png"):
+    for ending in ("_mask.png", "_overlay.png", "_coarse_mask.png", "_refined_mask.png"):
         if picture.name.endswith(ending) and (picture.parent / f"{picture.name.removesuffix(ending)}.json").exists():
             return True
     return False
 
 
-def _analyse_all(pictures: list[Path], out: Path, analyser: PictureAnalyser, console: Console) -> int:
+def _analyse_all(pictures: list[Path], out: Path, analyser: PictureAnalyser, refine: bool, console: Console) -> int:
     """Analyse and save every picture; returns how many could not be. The summary is written whatever happens."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -149,7 +158,7 @@ def _analyse_all(pictures: list[Path], out: Path, analyser: PictureAnalyser, con
             for picture in pictures:
                 progress.update(task, name=picture.name)
                 try:
-                    rows.append(_analyse_one(picture, out, analyser))
+                    rows.append(_analyse_one(picture, out, analyser, refine))
                 except CannotWrite:
                     raise
                 except ScalpScopeError as error:
@@ -173,14 +182,17 @@ def _analyse_all(pictures: list[Path], out: Path, analyser: PictureAnalyser, con
     return failed
 
 
-def _analyse_one(picture: Path, out: Path, analyser: PictureAnalyser) -> dict[str, Any]:
+def _analyse_one(picture: Path, out: Path, analyser: PictureAnalyser, refine: bool) -> dict[str, Any]:
     from device_app.analysis_files import save_analysis, summary_row
     from device_app.images import read_image
 
     image = read_image(picture)
     try:
-        analysis = analyser.analyse(image)
+        refinement = analyser.refine(image) if refine else None
+        analysis = analyser.analyse(image) if refinement is None else refinement.analysis
     except ScalpScopeError as error:
         raise ScalpScopeError(f"'{picture}': {error.what}", error.remedy) from error
-    saved = save_analysis(out, picture.stem, image, analysis, analyser.provenance, image_name=picture.name)
+    saved = save_analysis(
+        out, picture.stem, image, analysis, analyser.provenance, image_name=picture.name, refinement=refinement
+    )
     return summary_row(saved.record)

@@ -46,6 +46,13 @@ def command(
     records: Annotated[
         Path | None, typer.Option("--records", metavar="DIR", help="Where Save writes to. [default: ~/ScalpScope]")
     ] = None,
+    refine_still: Annotated[
+        bool | None,
+        typer.Option(
+            "--refine-still/--no-refine-still",
+            help="Refine by itself what stands still, where the bundle can. [default: yes; with --headless: no]",
+        ),
+    ] = None,
     settings: Annotated[
         Path | None,
         typer.Option(
@@ -90,6 +97,8 @@ def command(
         window=window,
         fullscreen=fullscreen,
         records=records,
+        # Without a window nobody sees the refined picture, and the report's rates are to be those of the live lane.
+        refine_still=bool(refine_still) if headless else refine_still,
     )
     planned = plan(chosen)
     if headless:
@@ -134,6 +143,7 @@ def plan(chosen: DeviceSettings) -> LivePlan:
         classes=chosen.classes.cuts,
         precision=None if chosen.precision is None else Precision(chosen.precision),
         flat_field=None if profile is None else profile.illumination(),
+        refine_still=chosen.refine_still,
     )
     return LivePlan(source, pipeline, profile)
 

@@ -101,8 +101,10 @@ def open_engine(bundle: Bundle, task: Task, precision: Precision | None = None, 
             title = f"{backend.name} {wanted.value}"
             if wanted not in model.files:
                 missing = f"{title} not used: bundle '{bundle.name} {bundle.version}' has no such file"
-                # A network without an FP32 file comes, by its maker's choice, in what it has: nothing is lacking.
-                (passed_over if Precision.FP32 in model.files or precision is not None else never_made).append(missing)
+                # Only the hair network is expected in the whole set. SAM's halves, and a network without FP32, come by
+                # their maker's choice in what they have, and nothing better was passed over.
+                expected = precision is not None or (task is Task.HAIR and Precision.FP32 in model.files)
+                (passed_over if expected else never_made).append(missing)
                 continue
             try:
                 engine = backend.open(bundle.file(model.files[wanted]), model, wanted, threads)

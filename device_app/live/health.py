@@ -100,6 +100,10 @@ class Health:
         worker_pid: process id of the worker (None: no worker).
         backend, bundle, demonstration: what the worker runs; empty and False before it is ready.
         engine_reasons: why this engine, one sentence each; fallback: a better one was passed over.
+        refine_missing: why the bundle cannot refine; empty when it can, and before the worker is ready.
+        refine_backend: what refined last; empty before.
+        refine_latency_ms: from the request to the refinement; None before the first.
+        refine_pid, refine_memory_mb: of the refine process (None: no process now).
         message: the one thing to say; `detail` is its sentence when it has one.
     """
 
@@ -126,6 +130,11 @@ class Health:
     demonstration: bool
     engine_reasons: tuple[str, ...]
     fallback: bool
+    refine_missing: str = ""
+    refine_backend: str = ""
+    refine_latency_ms: Spread | None = None
+    refine_pid: int | None = None
+    refine_memory_mb: float | None = None
 
     @property
     def captured(self) -> int:

@@ -17,7 +17,7 @@ from device_app.live.asked import AskedFrame
 from device_app.live.health import WORKER_TRANSITIONS, RateMeter, SpreadMeter, StateKeeper, WorkerState
 from device_app.live.link import WorkerLink, WorkerLost
 from device_app.live.messages import Analyse, Analysed, Failed, Ready, Refused, UseSettings
-from device_app.live.ring import FrameRing
+from device_app.live.ring import FrameRing, ring_that_holds
 from device_app.live.settings import Patience, PipelineSettings
 
 log = logging.getLogger(__name__)
@@ -73,7 +73,7 @@ class WorkerKeeper:
     Attributes:
         state: where the worker stands.
         result: the newest analysis and its frame; None before the first.
-        ready: what the worker runs; None before it was ready once.
+        ready: what the worker runs; None before it was ready once. ready_for: the settings it said so of.
         refusal: why the worker refuses the settings; None while it does not.
         pid: process id of the worker; None while there is none.
         restarts: the times it was away, the last 1000; restart_count: how often it ended.
@@ -87,6 +87,7 @@ class WorkerKeeper:
         )
         self.result: tuple[Frame, Analysis] | None = None
         self.ready: Ready | None = None
+        self.ready_for: PipelineSettings | None = None
         self.refusal: ScalpScopeError | None = None
         self.pid: int | None = None
         self.restarts: deque[WorkerRestart] = deque(maxlen=1000)
@@ -199,7 +200,7 @@ class WorkerKeeper:
             raise _WorkerRefused(answer.what, answer.remedy)
         if not isinstance(answer, Ready):
             raise WorkerLost(f"The analysis process said {answer} instead of being ready.")
-        self.ready, self.refusal = answer, None
+        self.ready, self.ready_for, self.refusal = answer, settings, None
         self.state.move(WorkerState.READY)
         self._mailbox.set_worker_ready(True)
         if self._down_since is not None:
@@ -239,7 +240,7 @@ class WorkerKeeper:
 
     def _analyse(self, link: WorkerLink, frame: Frame) -> tuple[Analysis | None, str]:
         """Have one frame analysed; None, and why, when the worker says that it cannot."""
-        ring = self._ring_for(frame)
+        ring = self._ring = ring_that_holds(frame.image, self._ring)
         link.use_ring(ring)
         use = ring.put(frame.image)
         link.send(Analyse(frame.id, frame.captured_ns, use))
@@ -268,11 +269,3 @@ class WorkerKeeper:
             if self._stopping.is_set():
                 raise _Stop
         raise _WorkerHung(f"The analysis process {complaint} within {patience_s:g} s and was ended.")
-
-    def _ring_for(self, frame: Frame) -> FrameRing:
-        """The ring, made anew when a frame comes that is larger than any before."""
-        if self._ring is None or not self._ring.holds(frame.image):
-            if self._ring is not None:
-                self._ring.close()
-            self._ring = FrameRing(frame.image.shape[0] * frame.image.shape[1])
-        return self._ring

@@ -19,15 +19,22 @@ from device_app.live.ring import FrameRing
 log = logging.getLogger(__name__)
 _ROOT = Path(__file__).resolve().parents[2]
 
+LIVE_NICENESS = 5  # the picture on the screen comes first
+REFINE_NICENESS = 10  # then the live analysis, then the refinement
+
 
 class WorkerLost(Exception):
     """The worker process ended by itself or was killed by somebody else."""
 
 
 class WorkerLink:
-    """One worker process and the socket to it. Used by one thread."""
+    """One worker process and the socket to it. Used by one thread.
 
-    def __init__(self) -> None:
+    Args:
+        niceness: by how much the process stands back from the others of this machine.
+    """
+
+    def __init__(self, niceness: int = LIVE_NICENESS) -> None:
         ours, theirs = socket.socketpair()
         lifeline_theirs, self._lifeline = os.pipe()
         environment = dict(os.environ)
@@ -38,7 +45,8 @@ class WorkerLink:
             ORT_DISABLE_TELEMETRY="1",
             PYTHONPATH=os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH", "")])),
         )
-        command = [sys.executable, "-m", "device_app.live.worker", str(theirs.fileno()), str(lifeline_theirs)]
+        arguments = (theirs.fileno(), lifeline_theirs, niceness)
+        command = [sys.executable, "-m", "device_app.live.worker", *map(str, arguments)]
         try:
             self._process = subprocess.Popen(
                 command, env=environment, pass_fds=(theirs.fileno(), lifeline_theirs), stdin=subprocess.DEVNULL
@@ -74,7 +82,7 @@ class WorkerLink:
         if ring is self._ring:
             return
         self._ring = ring
-        self.send(UseRing(ring.pixels))
+        self.send(UseRing(ring.pixels, ring.masks))
         try:
             send_handle(self._connection, ring.descriptor, self.pid)
         except OSError as error:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from device_app.live.analysis import Analysis
 from device_app.live.ring import SlotUse
 from device_app.live.settings import PipelineSettings
+
+if TYPE_CHECKING:
+    from device_app.live.refinement import Correction, Refinement
 
 
 @dataclass(frozen=True)
@@ -21,6 +25,7 @@ class UseRing:
     """To the worker: frames come in this ring from now on; its file descriptor follows on the same socket."""
 
     pixels: int
+    masks: int = 1
 
 
 @dataclass(frozen=True)
@@ -33,14 +38,36 @@ class Analyse:
 
 
 @dataclass(frozen=True)
+class Refine:
+    """To the refine process: refine this frame. Answered by `Refined`, `RefineFailed` or `RefineCancelled`."""
+
+    request: int
+    frame_id: int
+    captured_ns: int
+    use: SlotUse
+    corrections: tuple[Correction, ...] = ()
+
+
+@dataclass(frozen=True)
+class CancelRefine:
+    """To the refine process: leave that request. Not answered itself; too late, it is passed over."""
+
+    request: int
+
+
+@dataclass(frozen=True)
 class Ready:
-    """From the worker: the settings are in use, with this engine, chosen for these reasons."""
+    """From the worker: the settings are in use, with this engine, chosen for these reasons.
+
+    `refine_missing` says why the bundle cannot refine; empty when it can.
+    """
 
     backend: str
     bundle: str
     demonstration: bool
     engine_reasons: tuple[str, ...]
     fallback: bool
+    refine_missing: str = ""
 
 
 @dataclass(frozen=True)
@@ -64,3 +91,34 @@ class Failed:
 
     frame_id: int
     problem: str
+
+
+@dataclass(frozen=True)
+class Refined:
+    """From the refine process: the refinement, its masks left in the frame's slot (the arrays here are empty).
+
+    They lie there in the order of `REFINED_MASKS`; the analysis has the last of them too.
+    """
+
+    request: int
+    refinement: Refinement
+    backend: str
+
+
+@dataclass(frozen=True)
+class RefineFailed:
+    """From the refine process: this picture could not be refined; it waits for the next."""
+
+    request: int
+    problem: str
+
+
+@dataclass(frozen=True)
+class RefineCancelled:
+    """From the refine process: it has left this request, as it was told."""
+
+    request: int
+
+
+REFINED_MASKS = ("coarse_mask", "refined_mask", "mask")
+"""The masks of a `Refinement` that pass through shared memory."""

@@ -42,18 +42,20 @@ class SlotUse:
 
 
 class FrameRing:
-    """A few slots of shared memory, each with room for one picture and the mask that comes back.
+    """A few slots of shared memory, each with room for one picture and the mask, or masks, that come back.
 
     The session makes the ring and owns it; the worker opens it by file descriptor.
 
     Args:
         pixels: largest picture, height x width.
         descriptor: an existing ring's file descriptor, which this ring takes over; None: make a new one.
+        masks: for how many masks a slot has room.
     """
 
-    def __init__(self, pixels: int, descriptor: int | None = None) -> None:
+    def __init__(self, pixels: int, descriptor: int | None = None, masks: int = 1) -> None:
         self.pixels = pixels
-        self._slot_bytes = pixels * 4  # three channels and the mask
+        self.masks = masks
+        self._slot_bytes = pixels * (3 + masks)  # three channels and the masks
         size = self._slot_bytes * SLOTS
         self.descriptor = _anonymous_file(size) if descriptor is None else descriptor
         self._map: mmap.mmap | None = mmap.mmap(self.descriptor, size)
@@ -80,9 +82,15 @@ class FrameRing:
         """The picture in a slot: (H, W, 3) uint8, a view into the shared memory."""
         return self._view(use, 0, 3).reshape(use.height, use.width, 3)
 
-    def mask(self, use: SlotUse) -> np.ndarray:
-        """The mask in a slot: (H, W) uint8, a view into the shared memory."""
-        return self._view(use, self.pixels * 3, 1).reshape(use.height, use.width)
+    def mask(self, use: SlotUse, number: int = 0) -> np.ndarray:
+        """A mask in a slot: (H, W) uint8, a view into the shared memory.
+
+        Raises:
+            ValueError: the ring has not so many masks.
+        """
+        if not 0 <= number < self.masks:
+            raise ValueError(f"mask {number} of a ring with {self.masks}")
+        return self._view(use, self.pixels * (3 + number), 1).reshape(use.height, use.width)
 
     def close(self) -> None:
         """Let go of the memory. Views still in use keep the mapping, not the descriptor. Safe to call twice."""
@@ -98,3 +106,12 @@ class FrameRing:
             raise ValueError("the ring is closed")
         count = use.height * use.width * channels
         return np.frombuffer(self._map, np.uint8, count, use.slot * self._slot_bytes + start)
+
+
+def ring_that_holds(image: np.ndarray, ring: FrameRing | None, masks: int = 1) -> FrameRing:
+    """This ring where the picture fits a slot of it, else a new one, this one closed."""
+    if ring is not None and ring.holds(image):
+        return ring
+    if ring is not None:
+        ring.close()
+    return FrameRing(image.shape[0] * image.shape[1], masks=masks)

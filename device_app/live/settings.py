@@ -26,6 +26,8 @@ class PipelineSettings:
         flat_field: correction for uneven light; None: none.
         closer: look at large pictures in quarters too (`vision.quarters`): up to five times the network's time, for
             single pictures, not for the live loop.
+        refine_still: refine by itself what stands still, where the bundle can. The live session asks for it; the
+            pipeline does not look at it.
         network_at_least_ms: run the network again and again until it has taken this long: a slower machine, for the
             bench of the screen. 0: once.
     """
@@ -39,6 +41,7 @@ class PipelineSettings:
     picture_size: tuple[int, int] | None = None
     flat_field: FlatField | None = field(default=None, compare=False)
     closer: bool = False
+    refine_still: bool = False
     network_at_least_ms: float = 0.0
 
 
@@ -54,6 +57,8 @@ class Patience:
         start_s: a worker that takes longer to come up is killed.
         spare_s: how long a worker runs before the next one is made ready beside it; starting it costs some pace.
         restart_s: longest wait before a worker that keeps failing is started again.
+        refine_hang_s: a refinement that takes longer is a hang; the first one opens and proves its engines in it.
+        refine_idle_s: a refine process that is asked for nothing for so long is ended, to free its memory.
     """
 
     stall_s: float = 2.0
@@ -63,6 +68,8 @@ class Patience:
     start_s: float = 60.0
     spare_s: float = 5.0
     restart_s: float = 5.0
+    refine_hang_s: float = 60.0
+    refine_idle_s: float = 300.0
 
 
 DEFAULT_PATIENCE = Patience()

@@ -1,11 +1,15 @@
-"""The live loop: camera thread -> mailbox -> worker process -> results, kept alive whatever happens to either end."""
+"""The live loop: camera thread -> mailbox -> worker process -> results, kept alive whatever happens to either end.
+
+Beside it the refine lane, which looks more closely at one picture, in a process of its own.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import os
 import time
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from calibration.errors import ScalpScopeError
 from device_app.camera.mailbox import Mailbox
@@ -15,7 +19,12 @@ from device_app.live.asked import Asked, AskedFrame
 from device_app.live.health import Health, resident_mb
 from device_app.live.keeper import WorkerKeeper, WorkerRestart
 from device_app.live.reader import SourceLoss, SourceReader
+from device_app.live.refine_lane import RefineLane, StillMoments
+from device_app.live.refine_requests import RefineRequests, RefineStatus
 from device_app.live.settings import DEFAULT_PATIENCE, Patience, PipelineSettings
+
+if TYPE_CHECKING:
+    from device_app.live.refinement import Correction
 
 _LATENCIES_SHOWN = 100  # what the screen's latency is taken over; the report takes all that are kept
 
@@ -37,10 +46,15 @@ class LiveSession:
         self._reader = SourceReader(source, self._mailbox, patience)
         self._asked = AskedFrame()
         self._keeper = WorkerKeeper(self._mailbox, self._asked, settings, patience)
+        self._requests = RefineRequests()
+        still = StillMoments(
+            self._requests, self._reader.latest, self._reader.sharpest_recent, self._may_refine_by_itself
+        )
+        self._refiner = RefineLane(self._requests, settings, patience, still.look)
         self._started = time.monotonic()
 
     def start(self) -> None:
-        """Open the source and start the worker, both in the background. Call once.
+        """Open the source and start the worker, both in the background. Call once. A refine process comes later.
 
         Raises:
             RuntimeError: it was started before.
@@ -48,16 +62,21 @@ class LiveSession:
         self._started = time.monotonic()
         self._keeper.start()
         self._reader.start()
+        self._refiner.start()
 
     def stop(self) -> None:
-        """Release the source and end the worker. Safe to call twice; the session cannot be started again."""
+        """Release the source and end both processes. Safe to call twice; the session cannot be started again."""
         self._mailbox.close()
         self._reader.stop()
+        self._refiner.stop()
         self._keeper.stop()
 
     def use(self, settings: PipelineSettings) -> None:
-        """Analyse like this from the next frame on. Another bundle or precision is loaded by the same worker."""
-        self._keeper.settings = settings
+        """Analyse like this from the next frame on. Another bundle or precision is loaded by the same worker.
+
+        Refinements that are asked for from now on use them too; one under way comes to its end with the old ones.
+        """
+        self._keeper.settings = self._refiner.settings = settings
 
     @property
     def settings(self) -> PipelineSettings:
@@ -86,6 +105,43 @@ class LiveSession:
     def asked(self) -> Asked | None:
         """The frame asked for last, and what became of it."""
         return self._asked.get()
+
+    def refine(self, frame: Frame, corrections: Sequence[Correction] = ()) -> None:
+        """Have this very frame refined, in a process of its own; a request still pending is cancelled for it.
+
+        The same frame again, with other corrections, takes the decoder's time only. The request and its result stand,
+        and still moments ask for nothing, until the next request or `cancel_refinement`.
+
+        Args:
+            frame: what to refine.
+            corrections: points that a clinician added, all of them.
+        """
+        self._requests.ask(frame, tuple(corrections), self._known_missing())
+
+    def cancel_refinement(self) -> None:
+        """Take the request back: a pending one is cancelled; a result stays to be looked at. Still moments count again.
+
+        Call it too when a refined picture is left, finished or not.
+        """
+        self._requests.cancel()
+
+    def refinement(self) -> RefineStatus | None:
+        """The refinement asked for last, and what became of it; None when there is none.
+
+        One that the session asked for, at a still moment, is gone again when the picture moves.
+        """
+        return self._requests.get()
+
+    def _known_missing(self) -> str:
+        """Why the present bundle cannot refine, if the live worker has said so; empty when it can or is not known."""
+        ready, ready_for = self._keeper.ready, self._keeper.ready_for
+        if ready is None or ready_for is None or ready_for.bundle_path != self._keeper.settings.bundle_path:
+            return ""
+        return ready.refine_missing
+
+    def _may_refine_by_itself(self) -> bool:
+        known = self._keeper.ready is not None and not self._known_missing()
+        return known and self._keeper.settings.refine_still and self._asked.get() is None
 
     def health(self) -> Health:
         """How everything is, in one snapshot."""
@@ -116,6 +172,11 @@ class LiveSession:
             demonstration=ready is not None and ready.demonstration,
             engine_reasons=() if ready is None else ready.engine_reasons,
             fallback=ready is not None and ready.fallback,
+            refine_missing="" if ready is None else ready.refine_missing,
+            refine_backend=self._refiner.backend,
+            refine_latency_ms=self._requests.latency.spreads(_LATENCIES_SHOWN).get("latency"),
+            refine_pid=self._refiner.pid,
+            refine_memory_mb=resident_mb(self._refiner.pid),
         )
 
     def source_losses(self) -> tuple[SourceLoss, ...]:
@@ -160,4 +221,15 @@ class LiveSession:
             "worker_restarts": [dataclasses.asdict(restart) for restart in self.restarts()],
             "memory_mb": health.memory_mb,
             "worker_memory_mb": health.worker_memory_mb,
+            "refinements": self._refinements(health),
+        }
+
+    def _refinements(self, health: Health) -> dict[str, Any]:
+        latency = self._requests.latency.spreads().get("latency")
+        return {
+            **dataclasses.asdict(self._requests.counts()),
+            "latency_ms": None if latency is None else dataclasses.asdict(latency),
+            "backend": health.refine_backend,
+            "missing": health.refine_missing,
+            "processes_lost": self._refiner.losses,
         }

@@ -1,7 +1,8 @@
 """The worker process: takes frames from shared memory, runs the pipeline on them, answers.
 
-Run as ``python -m device_app.live.worker SOCKET_FD LIFELINE_FD`` by the supervisor and by nobody else. Started this way
-and not through `multiprocessing`, whose children import the parent's main module again: that would bring the screen,
+Run as ``python -m device_app.live.worker SOCKET_FD LIFELINE_FD NICENESS`` by the session and by nobody else: once for
+the live lane, and once more, further back in the queue for the processor, for the refine lane. Started this way and not
+through `multiprocessing`, whose children import the parent's main module again: that would bring the screen,
 and seconds, into every restart.
 """
 
@@ -15,6 +16,7 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from multiprocessing.connection import Connection
 from multiprocessing.reduction import recv_handle
 
@@ -23,8 +25,23 @@ import numpy as np
 
 from calibration.errors import ScalpScopeError
 from device_app.camera.source import Frame
-from device_app.live.messages import Analyse, Analysed, Failed, Ready, Refused, UseRing, UseSettings
+from device_app.live.messages import (
+    REFINED_MASKS,
+    Analyse,
+    Analysed,
+    CancelRefine,
+    Failed,
+    Ready,
+    Refine,
+    RefineCancelled,
+    Refined,
+    RefineFailed,
+    Refused,
+    UseRing,
+    UseSettings,
+)
 from device_app.live.pipeline import Pipeline
+from device_app.live.refinement import Cancelled
 from device_app.live.ring import FrameRing
 
 log = logging.getLogger(__name__)
@@ -61,16 +78,21 @@ def serve(connection: Connection) -> None:
                     pipeline.demonstration,
                     pipeline.engine_reasons,
                     pipeline.fallback,
+                    pipeline.refinement_missing or "",
                 )
             )
         elif isinstance(message, UseRing):
             if ring is not None:
                 ring.close()
-            ring = FrameRing(message.pixels, recv_handle(connection))
+            ring = FrameRing(message.pixels, recv_handle(connection), message.masks)
         elif isinstance(message, Analyse):
             if pipeline is None or ring is None:
                 raise RuntimeError("a frame came before settings and ring")
             connection.send(_analyse(pipeline, ring, message))
+        elif isinstance(message, Refine):
+            if pipeline is None or ring is None:
+                raise RuntimeError("a frame came before settings and ring")
+            connection.send(_refine(pipeline, ring, message, _told_to_leave(connection, message.request)))
 
 
 def _analyse(pipeline: Pipeline, ring: FrameRing, task: Analyse) -> Analysed | Failed:
@@ -87,13 +109,51 @@ def _analyse(pipeline: Pipeline, ring: FrameRing, task: Analyse) -> Analysed | F
     return Analysed(dataclasses.replace(analysis, mask=_NO_MASK))
 
 
+def _told_to_leave(connection: Connection, request: int) -> Callable[[], bool]:
+    """Whether the session has said to leave this request. It says nothing else while it waits for the answer."""
+    left = False
+
+    def cancelled() -> bool:
+        nonlocal left
+        while not left and connection.poll():
+            left = connection.recv() == CancelRefine(request)
+        return left
+
+    return cancelled
+
+
+def _refine(
+    pipeline: Pipeline, ring: FrameRing, task: Refine, cancelled: Callable[[], bool]
+) -> Refined | RefineFailed | RefineCancelled:
+    image = ring.image(task.use)
+    image.flags.writeable = False
+    try:
+        refinement = pipeline.refine(Frame(task.frame_id, image, task.captured_ns), task.corrections, cancelled)
+    except Cancelled:
+        return RefineCancelled(task.request)
+    except (EOFError, ConnectionError):  # the session hung up
+        raise
+    except ScalpScopeError as error:
+        return RefineFailed(task.request, str(error))
+    except Exception as error:  # one bad picture must not end the process
+        log.exception("frame %d could not be refined", task.frame_id)
+        return RefineFailed(task.request, f"{type(error).__name__}: {error}.")
+    for place, name in enumerate(REFINED_MASKS):
+        ring.mask(task.use, place)[...] = getattr(refinement, name)
+    analysis = dataclasses.replace(refinement.analysis, mask=_NO_MASK)
+    bare = dataclasses.replace(
+        refinement, coarse_mask=_NO_MASK, refined_mask=_NO_MASK, mask=_NO_MASK, analysis=analysis
+    )
+    return Refined(task.request, bare, pipeline.refine_backend)
+
+
 def main() -> None:
     """Entry of the process."""
     faulthandler.enable()
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s worker %(name)s: %(message)s")
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the session, which ends the worker in order
     _end_with_parent(int(sys.argv[2]))
-    os.nice(5)  # the picture on the screen comes first
+    os.nice(int(sys.argv[3]))
     with Connection(int(sys.argv[1])) as connection, contextlib.suppress(EOFError, ConnectionError):
         serve(connection)  # until the session hangs up
 

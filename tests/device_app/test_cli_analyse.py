@@ -67,6 +67,7 @@ class Schema(BaseModel):
     reasons: dict[str, str]
     hair_classes: dict[str, str | float]
     density_rule: str
+    refinement: None  # of refined pictures: test_cli_refine
     hairs: list[HairSchema]
     focus: float | None
     timings_ms: dict[str, float]

@@ -16,6 +16,7 @@ from device_app.cli import call
 from device_app.commands.run import camera_settings, first_camera_or_demo, plan
 from device_app.settings import CameraTable, DeviceSettings
 from tests.support.command import environment, scalpscope, start
+from tests.support.tiny_sam import make_sam_bundle
 
 
 def make_profile(folder: Path, width: int = 320, height: int = 240) -> Path:
@@ -96,6 +97,24 @@ def test_the_settings_file_is_used_and_the_command_line_wins(tmp_path: Path, tin
     assert call(words) == 2
     assert call([*words, "--source", "demo"]) == 0
     assert json.loads(report.read_text())["source"] == "demo"
+
+
+@pytest.mark.parametrize(("words", "by_itself"), [([], 0), (["--no-refine-still"], 0), (["--refine-still"], 1)])
+def test_without_a_window_still_pictures_are_refined_only_when_told(
+    tmp_path: Path, hairy_pictures: list[Path], words: list[str], by_itself: int
+) -> None:
+    bundle = make_sam_bundle(tmp_path / "sam", 320, 240)
+    report = tmp_path / "report.json"
+    run = ["run", "--headless", "--source", str(hairy_pictures[0]), "--seconds", "4", "--report", str(report)]
+    assert call([*run, "--bundle", str(bundle), *words]) == 0
+    refinements = json.loads(report.read_text())["refinements"]
+    assert refinements["asked"] == refinements["by_itself"] == by_itself
+    assert refinements["missing"] == "" and refinements["failed"] == 0
+
+
+def test_with_a_window_still_pictures_are_refined_unless_the_settings_say_no() -> None:
+    assert plan(DeviceSettings(source="demo")).pipeline.refine_still
+    assert not plan(DeviceSettings(source="demo", refine_still=False)).pipeline.refine_still
 
 
 def test_the_demo_brings_its_own_scale_and_no_other_is_used(tmp_path: Path) -> None:

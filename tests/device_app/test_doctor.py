@@ -14,6 +14,7 @@ from device_app.doctor import Finding, State, can_run, examine
 from device_app.doctor_checks import check_bundle, check_disk, check_onnxruntime, check_profile
 from device_app.settings import DeviceSettings
 from tests.support.command import environment, scalpscope
+from tests.support.tiny_sam import make_sam_bundle
 
 
 def by_name(out: str) -> dict[str, dict[str, str]]:
@@ -105,3 +106,15 @@ def test_examining_never_raises(tmp_path: Path) -> None:
     settings = DeviceSettings(bundle=tmp_path / "none", profile="none", records=Path("/proc/none"))
     findings = examine(settings)
     assert {"bundle", "scale", "records"} <= {finding.name for finding in findings}
+
+
+def test_whether_the_bundle_can_refine_is_said(tmp_path: Path, tiny_bundle: Path) -> None:
+    sam = make_sam_bundle(tmp_path / "sam", 64, 48)
+    with_sam, without = (
+        {finding.name: finding for finding in check_bundle(DeviceSettings(bundle=bundle))}
+        for bundle in (sam, tiny_bundle)
+    )
+    assert "hair, sam_encoder, sam_decoder" in with_sam["bundle"].found
+    assert "decoder onnxruntime-cpu fp16" in with_sam["refinement"].found
+    assert without["refinement"].state is State.WARN
+    assert "has no SAM" in without["refinement"].found and without["refinement"].remedy

@@ -32,6 +32,7 @@ def test_everything_can_be_set_and_paths_count_from_the_file(tmp_path: Path) -> 
             records = "/srv/records"
             window = "1920x1080"
             fullscreen = true
+            refine_still = false
 
             [camera]
             width = 1280
@@ -48,6 +49,7 @@ def test_everything_can_be_set_and_paths_count_from_the_file(tmp_path: Path) -> 
     assert settings.records == Path("/srv/records")
     assert settings.window == (1920, 1080)
     assert settings.fullscreen
+    assert not settings.refine_still
     assert (settings.camera.width, settings.camera.height, settings.camera.exposure) == (1280, 1024, 120)
 
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from device_app.camera.source import Frame
 from device_app.live.analysis import Analysis
+from device_app.live.refinement import Correction, Refinement
+from device_app.manifest import Combination
 from device_app.vision.hairs import TRICHOSCOPY, HairClasses
 from device_app.vision.measure import measure_hairs
+from device_app.vision.prompts import PromptPoints
 
 
 def make_frame(frame_id: int = 0, captured_ns: int = 0, width: int = 320, height: int = 240) -> Frame:
@@ -38,3 +43,26 @@ def make_analysis(
     image, mask = striped(widths_px, width, height)
     measurements = measure_hairs(image, mask, scale_um_per_px, 0.0, classes)
     return Analysis(frame.id, mask, measurements, focus, {"total": 20.0}, "tiny 1", "onnxruntime-cpu fp32", True)
+
+
+def make_refinement(
+    frame: Frame, corrections: tuple[Correction, ...] = (), scale_um_per_px: float | None = 4.0
+) -> Refinement:
+    """A refinement of `frame` whose three masks differ: M_AP is M̂ without its left half, M is nothing but that."""
+    coarse = make_analysis(frame, scale_um_per_px=scale_um_per_px)
+    refined = coarse.mask.copy()
+    refined[:, : refined.shape[1] // 2] = 0
+    analysis = replace(coarse, mask=refined.copy(), timings_ms={"decode": 5.0, "total": 50.0})
+    middle = np.array([[refined.shape[1] * 0.7, refined.shape[0] / 2]], np.float32)
+    return Refinement(
+        frame_id=frame.id,
+        coarse_mask=coarse.mask,
+        refined_mask=refined,
+        mask=analysis.mask,
+        points=PromptPoints(middle, middle - 5),
+        corrections=corrections,
+        analysis=analysis,
+        combination=Combination.PRODUCT,
+        predicted_iou=0.9,
+        timings_ms=analysis.timings_ms,
+    )

@@ -78,6 +78,7 @@ class Driver:
 
         self.app, self.plan, self.source = app, plan, source
         self.fingers: dict[str, Any] = {}
+        self.remembered: dict[str, np.ndarray] = {}
         self.failure: str | None = None
         self._steps = self._run()
         self._tick = Clock.schedule_interval(self._advance, 0)
@@ -128,7 +129,24 @@ class Driver:
             "demonstration": bool(live.ids.demo.opacity),
             "picture": shown is not None,
             "overlay": shown is not None and shown.analysis is not None and not view.surface.bare,
-            "belongs": shown is None or shown.analysis is None or shown.analysis.frame_id == shown.frame.id,
+            "belongs": shown is None
+            or all(
+                part is None or part.frame_id == shown.frame.id
+                for part in (shown.analysis, shown.refinement, view.surface.shown.refinement)
+            ),
+            "refining": live.refining,
+            "refined": shown is not None and shown.refinement is not None,
+            "layer": None if shown is None or shown.refinement is None else shown.layer.value,
+            "hair_lines": bool(view.surface._lines.children),
+            "marks": bool(view.surface.points.children),
+            "points": live.tools.points,
+            "correcting": live.tools.correcting,
+            "tools": live.tools.parent is not None,
+            "can_refine": live.can_refine,
+            "corrections": len(instrument.refining.corrections),
+            "corrected": 0 if shown is None or shown.refinement is None else len(shown.refinement.corrections),
+            "label": panel.density.label,
+            "masks": self._masks(),
             "inset": live.ids.inset.seen,
             "held": view.held,
             "zoom": view.zoom,
@@ -154,9 +172,17 @@ class Driver:
             "files": sorted(path.name for path in Path(self.plan["records"]).glob("*")),
         }
 
+    def _masks(self) -> dict[str, bool]:
+        """How the hair mask that is shown compares with those that were remembered."""
+        shown = self.app.live.ids.view.shown
+        if shown is None or shown.mask is None:
+            return {}
+        return {name: np.array_equal(mask, shown.mask) for name, mask in self.remembered.items()}
+
     def misses(self, wanted: dict[str, Any]) -> str:
         """What of `wanted` is not so now; ``notices`` and ``files`` ask for a part, ``no_notice`` for an absence,
-        ``NAME_not`` for another value, ``NAME_has`` for a part of a text."""
+        ``NAME_not`` for another value, ``NAME_has`` for a part of a text; ``mask_of`` and ``mask_not_of`` compare the
+        mask that is shown with a remembered one."""
         state, problems = self.state(), []
         if not state["belongs"]:
             raise AssertionError("a mask lies on a picture that it does not belong to")
@@ -165,6 +191,8 @@ class Driver:
                 fine = set(value) <= set(state[key])
             elif key == "no_notice":
                 fine = value not in state["notices"]
+            elif key in ("mask_of", "mask_not_of"):
+                fine = state["masks"].get(value) is (key == "mask_of")
             elif key == "file_count":
                 fine = len(state["files"]) == value
             elif key.endswith("_not"):
@@ -259,15 +287,55 @@ class Driver:
 
     def do_tap_hair(self, _: Any) -> Iterator[None]:
         """Tap the middle of the longest hair of the frozen picture."""
+        yield from self._tap(self._hair_place())
+        yield from self._wait(0.5)
+
+    def _hair_place(self) -> tuple[float, float]:
         hair = max(self._view().shown.analysis.measurements.hairs, key=lambda hair: hair.length_px)
         x, y = hair.centre_line[len(hair.centre_line) // 2]
-        yield from self._tap(self._view().to_screen(float(x), float(y)))
-        yield from self._wait(0.5)
+        return self._view().to_screen(float(x), float(y))
 
     def do_hold(self, at: tuple[float, float]) -> None:
         """Lay a finger on the picture and leave it there."""
         self.fingers["hold"] = self._finger(self._on_picture(at))
         self._post("begin", self.fingers["hold"])
+
+    def _bare_place(self) -> tuple[float, float]:
+        """The place farthest from any hair, on the screen."""
+        distance = cv2.distanceTransform(255 - np.maximum(self._view().shown.mask, 1), cv2.DIST_L2, 5)
+        y, x = np.unravel_index(int(distance.argmax()), distance.shape)
+        return self._view().to_screen(float(x), float(y))
+
+    def do_tap_bare(self, _: Any) -> Iterator[None]:
+        """Tap the skin, far from any hair."""
+        yield from self._tap(self._bare_place())
+
+    def do_hold_hair(self, _: Any) -> None:
+        """Lay a finger on the palest hair and leave it there."""
+        shown = self._view().shown
+        inside = cv2.erode(shown.mask, np.ones((3, 3), np.uint8)) > 0
+        pale = np.where(inside, cv2.blur(cv2.cvtColor(shown.frame.image, cv2.COLOR_RGB2GRAY), (3, 3)), 0)
+        y, x = np.unravel_index(int(pale.argmax()), pale.shape)
+        self.fingers["hold"] = self._finger(self._view().to_screen(float(x), float(y)))
+        self._post("begin", self.fingers["hold"])
+
+    def do_remember_mask(self, name: str) -> None:
+        """Keep the mask that is shown, for comparisons."""
+        self.remembered[name] = self._view().shown.mask
+
+    def do_pause_refiner(self, paused: bool) -> Iterator[None]:
+        """The refine process stops where it is, as soon as there is one; or goes on."""
+        until = time.monotonic() + PATIENCE_S
+        while (pid := self.app.instrument.session.health().refine_pid) is None:
+            if time.monotonic() > until:
+                raise AssertionError("there is no refine process")
+            yield
+        os.kill(pid, 19 if paused else 18)
+
+    def do_touch(self, key: str) -> Iterator[None]:
+        """Touch a control that may not be pressed."""
+        control = self._control(key)
+        yield from self._tap(control.to_window(*control.center))
 
     def do_lift(self, _: Any) -> None:
         """Take it off."""
@@ -389,7 +457,11 @@ def main() -> None:
     profile = Profile.load(plan["profile"]) if "profile" in plan else None
     scale = plan.get("scale") if profile is None else profile.scale_um_per_px
     pipeline = PipelineSettings(
-        Path(plan["bundle"]), scale_um_per_px=scale, network_at_least_ms=plan.get("network_at_least_ms", 0.0), threads=1
+        Path(plan["bundle"]),
+        scale_um_per_px=scale,
+        network_at_least_ms=plan.get("network_at_least_ms", 0.0),
+        threads=1,
+        refine_still=plan.get("refine_still", False),
     )
     drivers: list[Driver] = []
     run_app(

@@ -10,7 +10,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from device_app.engines.engine import Precision
-from export.bundle_writer import NetworkFacts, write_bundle
+from export.bundle_writer import NetworkFacts, hair_network, write_bundle
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 DARK_BELOW = 0.35  # luminance, 0..1
@@ -65,6 +65,7 @@ def make_tiny_bundle(folder: Path, width: int = 640, height: int = 480, dark_bel
         credit="ScalpScope tests",
         demonstration_only=True,
     )
-    write_bundle(folder, "tiny", "1", facts, {Precision.FP32: network}, [golden_picture(0), golden_picture(1)])
+    hair = hair_network(facts, {Precision.FP32: network}, [golden_picture(0), golden_picture(1)])
+    write_bundle(folder, "tiny", "1", [hair])
     network.unlink()
     return folder

@@ -21,7 +21,7 @@ from device_app.engines.goldens import mask_dice
 from device_app.engines.onnxruntime_engine import OnnxRuntimeEngine
 from device_app.engines.select import open_engine, register_backend
 from device_app.vision.preprocess import to_network_input
-from export.bundle_writer import NetworkFacts, write_bundle
+from export.bundle_writer import NetworkFacts, hair_network, write_bundle
 from tests.support.tiny_bundle import MEAN, STD, golden_picture, make_darkness_network, make_tiny_bundle
 
 SIZE = (64, 48)
@@ -38,7 +38,7 @@ def both(tmp_path: Path) -> Path:
     """A bundle whose int8 file is (for the test's purpose) the same network."""
     network = make_darkness_network(tmp_path / "network.onnx", *SIZE)
     files = {Precision.FP32: network, Precision.INT8_U8S8: network}
-    return write_bundle(tmp_path / "both", "both", "1", FACTS, files, [golden_picture(3)]).path
+    return write_bundle(tmp_path / "both", "both", "1", [hair_network(FACTS, files, [golden_picture(3)])]).path
 
 
 def tamper(folder: Path, precision: Precision) -> None:
@@ -245,10 +245,11 @@ def test_dice_of_masks() -> None:
 def test_a_bundle_is_not_written_over_another(both: Path, tmp_path: Path) -> None:
     network = make_darkness_network(tmp_path / "n.onnx", *SIZE)
     before = sorted((p.name, p.stat().st_mtime_ns) for p in both.iterdir())
+    networks = [hair_network(FACTS, {Precision.FP32: network}, [golden_picture(1)])]
     with pytest.raises(ScalpScopeError, match="already there"):
-        write_bundle(both, "x", "1", FACTS, {Precision.FP32: network}, [golden_picture(1)])
+        write_bundle(both, "x", "1", networks)
     assert sorted((p.name, p.stat().st_mtime_ns) for p in both.iterdir()) == before
-    written = write_bundle(both, "x", "2", FACTS, {Precision.FP32: network}, [golden_picture(1)], overwrite=True)
+    written = write_bundle(both, "x", "2", networks, overwrite=True)
     assert (written.name, written.version) == ("x", "2")
     assert not [p for p in tmp_path.iterdir() if p.name.startswith(".")]
 
@@ -257,7 +258,17 @@ def test_a_network_far_from_fp32_is_not_written(tmp_path: Path) -> None:
     good = make_darkness_network(tmp_path / "good.onnx", *SIZE)
     other = make_darkness_network(tmp_path / "other.onnx", *SIZE, dark_below=0.75)
     with pytest.raises(ScalpScopeError, match="too far from FP32"):
-        write_bundle(
-            tmp_path / "b", "x", "1", FACTS, {Precision.FP32: good, Precision.FP16: other}, [golden_picture(1)]
-        )
+        files = {Precision.FP32: good, Precision.FP16: other}
+        write_bundle(tmp_path / "b", "x", "1", [hair_network(FACTS, files, [golden_picture(1)])])
     assert not (tmp_path / "b").exists() and not [p for p in tmp_path.iterdir() if p.is_dir()]
+
+
+def test_fp16_is_the_last_choice_of_a_network_that_has_more(tmp_path: Path) -> None:
+    network = make_darkness_network(tmp_path / "n.onnx", *SIZE)
+    files = dict.fromkeys((Precision.FP16, Precision.FP32), network)
+    bundle = write_bundle(tmp_path / "b", "x", "1", [hair_network(FACTS, files, [golden_picture(1)])])
+    assert open_engine(bundle, Task.HAIR).precision is Precision.FP32
+    tamper(bundle.path, Precision.FP32)
+    engine = open_engine(load_bundle(bundle.path), Task.HAIR)
+    assert engine.precision is Precision.FP16 and engine.fallback
+    assert any("computes something else" in reason for reason in engine.reasons)

@@ -7,16 +7,24 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.support.tiny_sam import make_sam_bundle
+
 ROOT = Path(__file__).resolve().parents[3]
 DEMO = {"width": 320, "height": 240, "scale_um_per_px": 6.0}
 
 RunPlan = Callable[..., None]
+
+
+@pytest.fixture(scope="session")
+def sam_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A real bundle that can refine: hair is what is dark, and what is near a point on hair."""
+    return make_sam_bundle(tmp_path_factory.mktemp("bundles") / "tiny-sam", 320, 240)
 
 
 @pytest.fixture
@@ -40,3 +48,32 @@ def run_plan(tmp_path: Path, tiny_bundle: Path) -> RunPlan:
         assert done.returncode == 0, done.stderr[-6000:]
 
     return run
+
+
+def check_controls(name: str, rows: list[dict[str, Any]], window: Sequence[int], least_px: int) -> None:
+    """Fail unless every text and control of a screen can be read and hit.
+
+    Args:
+        name: of the screen, for the message.
+        rows: what `measure_controls` wrote.
+        window: its width and height.
+        least_px: 9 mm on the smallest usual screen of this size.
+    """
+    presses = [row for row in rows if row["press"]]
+    assert presses, name
+    for row in rows:
+        left, bottom, right, top = row["box"]
+        assert -1 <= left and right <= window[0] + 1 and -1 <= bottom and top <= window[1] + 1, (name, row)
+        assert row["texture"][0] <= right - left + 1 and row["texture"][1] <= top - bottom + 1, (name, row)
+        assert row["font_px"] >= 16, (name, row)
+        assert not row["shortened"], (name, row)
+    for row in presses:
+        left, bottom, right, top = row["box"]
+        assert min(right - left, top - bottom) >= least_px, (name, row)
+    for i, one in enumerate(presses):
+        for other in presses[:i]:
+            assert _apart(one["box"], other["box"]), (name, one["text"], other["text"])
+
+
+def _apart(one: list[float], other: list[float]) -> bool:
+    return one[2] <= other[0] or other[2] <= one[0] or one[3] <= other[1] or other[3] <= one[1]

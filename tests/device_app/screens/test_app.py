@@ -13,7 +13,7 @@ import pytest
 from calibration.optics.profile import Profile, ScaleMethod
 from device_app.camera.phantom import render_phantom
 from device_app.images import write_png_atomically
-from tests.device_app.screens.conftest import RunPlan
+from tests.device_app.screens.conftest import RunPlan, check_controls
 from tests.device_app.screens.test_calibrating import paper_picture, ruler_picture
 
 Steps = list[dict[str, Any]]
@@ -229,21 +229,4 @@ def test_everything_on_every_screen_can_be_read_and_hit(
     run_plan(steps, window=list(window), scale=6.0)
     for name in visits:
         rows = json.loads((tmp_path / f"{name}.rows").read_text(encoding="utf-8"))
-        presses = [row for row in rows if row["press"]]
-        assert presses, name
-        for row in rows:
-            left, bottom, right, top = row["box"]
-            assert -1 <= left and right <= window[0] + 1 and -1 <= bottom and top <= window[1] + 1, (name, row)
-            assert row["texture"][0] <= right - left + 1 and row["texture"][1] <= top - bottom + 1, (name, row)
-            assert row["font_px"] >= 16, (name, row)
-            assert not row["shortened"], (name, row)
-        for row in presses:
-            left, bottom, right, top = row["box"]
-            assert min(right - left, top - bottom) >= least_px, (name, row)
-        for i, one in enumerate(presses):
-            for other in presses[:i]:
-                assert _apart(one["box"], other["box"]), (name, one["text"], other["text"])
-
-
-def _apart(one: list[float], other: list[float]) -> bool:
-    return one[2] <= other[0] or other[2] <= one[0] or one[3] <= other[1] or other[3] <= one[1]
+        check_controls(name, rows, window, least_px)

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from device_app.camera.source import Frame
 from device_app.live.analysis import Analysis
-from device_app.screens.choosing import INSET_GONE_S, STEADY_S, TOO_LATE_S, Chooser, Result, Shown
-from tests.support.analyses import make_analysis, make_frame
+from device_app.screens.choosing import INSET_GONE_S, STEADY_S, TOO_LATE_S, Chooser, Layer, Result, Shown
+from tests.support.analyses import make_analysis, make_frame, make_refinement
 
 MS = 1_000_000
 _PICTURE = make_frame().image
@@ -97,3 +97,33 @@ def test_a_mask_of_another_size_is_refused() -> None:
 
 def test_nothing_is_shown_before_the_first_frame() -> None:
     assert Chooser().choose(None, None, 0) is None
+
+
+def test_a_refinement_lies_on_its_own_picture_only() -> None:
+    frame = make_frame(3)
+    refinement = make_refinement(frame)
+    assert Shown.refined(frame, refinement).frame is frame
+    with pytest.raises(ValueError, match="does not belong"):
+        Shown.refined(make_frame(4), refinement)
+    with pytest.raises(ValueError, match="does not belong"):
+        Shown.refined(make_frame(3, width=160, height=120), refinement)
+    with pytest.raises(ValueError, match="its refinement and no others"):
+        Shown(frame, make_analysis(frame), None, refinement)
+
+
+def test_each_layer_draws_its_mask_and_only_the_hair_mask_has_lines() -> None:
+    frame = make_frame(3)
+    refinement = make_refinement(frame)
+    masks = {
+        Layer.COARSE: refinement.coarse_mask,
+        Layer.SAM: refinement.refined_mask,
+        Layer.HAIR: refinement.mask,
+    }
+    for layer, mask in masks.items():
+        shown = Shown.refined(frame, refinement, layer)
+        assert shown.mask is mask
+        assert shown.analysis is refinement.analysis
+        assert (shown.lined is refinement.analysis) == (layer is Layer.HAIR)
+    assert Shown(frame).mask is None
+    coarse = Shown(frame, make_analysis(frame))
+    assert coarse.mask is coarse.analysis.mask and coarse.lined is coarse.analysis

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from device_app.screens.hair_mesh import lines_by_class, ribbons
+from device_app.screens.hair_mesh import lines_by_class, ribbons, sprites
 from device_app.vision.hairs import HairClass
 from tests.support.analyses import make_analysis, make_frame
 
@@ -57,3 +57,24 @@ def test_repeated_points_do_not_make_it_fly_apart() -> None:
     vertices, _ = ribbons([np.array([[3.0, 4.0], [3.0, 4.0], [5.0, 4.0]])], 2.0)
     assert np.isfinite(vertices).all()
     assert vertices.reshape(-1, 4)[:, :2].max() == pytest.approx(5.0)
+
+
+def test_a_sprite_is_a_square_about_its_point() -> None:
+    vertices, indices = sprites(np.array([[10.0, 5.0], [3.0, 4.0]]), 2.0)
+    corners = vertices.reshape(2, 4, 4)
+    assert np.array_equal(corners[..., :2].mean(axis=1), [[10.0, 5.0], [3.0, 4.0]])
+    assert np.array_equal(np.ptp(corners[..., :2], axis=1), [[4.0, 4.0], [4.0, 4.0]])
+    assert np.array_equal(corners[..., 2:].min(axis=1), np.zeros((2, 2)))
+    triangles = corners.reshape(-1, 4)[indices, :2].reshape(-1, 3, 2)
+    (a, b) = np.moveaxis(triangles[:, 1:] - triangles[:, :1], 1, 0)
+    assert np.abs(a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]).sum() / 2 == 2 * 16.0  # both squares are covered once
+
+
+@pytest.mark.parametrize("count", [0, 1, 1024, 30_000])
+def test_any_number_of_points_makes_a_mesh_that_holds(count: int) -> None:
+    vertices, indices = sprites(np.zeros((count, 2)), 1.0)
+    assert indices.dtype == np.uint16
+    assert len(vertices) // 4 <= 65536
+    assert len(indices) == 6 * (len(vertices) // 16)
+    if count:
+        assert indices.max() == len(vertices) // 4 - 1

@@ -11,7 +11,7 @@ from device_app.camera.demo import DemoScalp
 from device_app.live.health import Health, SourceState, WorkerState
 from device_app.live.settings import PipelineSettings
 from device_app.live.supervisor import LiveSession
-from device_app.screens.notices import DISK_NEARLY_FULL_BYTES, Situation, Weight, notices
+from device_app.screens.notices import DISK_NEARLY_FULL_BYTES, RefineFacts, Situation, Weight, notices
 
 
 @pytest.fixture
@@ -41,6 +41,13 @@ def test_when_all_is_well_nothing_is_told(health: Health) -> None:
         ({"frozen": True}, "frozen"),
         ({"frozen": True, "measuring": True}, "frozen_measuring"),
         ({"behind": True}, "behind"),
+        ({"refine": RefineFacts(seconds=3.2)}, "refining"),
+        ({"refine": RefineFacts(refined=True)}, "refined"),
+        ({"refine": RefineFacts(refined=True, corrections=2)}, "refined_corrected"),
+        ({"refine": RefineFacts(other_mask=True)}, "other_mask"),
+        ({"refine": RefineFacts(correcting=True)}, "correcting"),
+        ({"refine": RefineFacts(problem="It failed. Try again.")}, "refine_failed"),
+        ({"refine": RefineFacts(ready=True)}, "refine_ready"),
     ],
 )
 def test_each_situation_has_its_notice(health: Health, situation: dict[str, object], key: str) -> None:
@@ -77,3 +84,12 @@ def test_a_fall_back_is_told_with_its_reason(health: Health) -> None:
     )
     told = notices(fallen, Situation())[0]
     assert (told.key, told.detail) == ("fallback", "int8 not used: no such file")
+
+
+def test_refining_tells_its_seconds_and_a_failure_its_reason(health: Health) -> None:
+    (told,) = notices(health, Situation(refine=RefineFacts(seconds=3.2)))
+    assert (told.weight, "3 s" in told.title) == (Weight.PLAIN, True)
+    (again,) = notices(health, Situation(refine=RefineFacts(seconds=3.2, again=True)))
+    assert again.title != told.title
+    (failed,) = notices(health, Situation(refine=RefineFacts(problem="It failed. Try again.")))
+    assert (failed.weight, failed.detail) == (Weight.WARNING, "It failed. Try again.")

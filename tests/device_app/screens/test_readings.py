@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from device_app.screens.readings import DASH, Doubt, histogram, readings
+from device_app.screens.readings import DASH, Doubt, Made, histogram, readings
 from device_app.screens.texts import text
 from device_app.vision.hairs import TRICHOSCAN, Figure, HairClass
 from tests.support.analyses import make_analysis, make_frame
@@ -76,3 +76,12 @@ def test_the_histogram_holds_every_measured_hair_in_its_class() -> None:
 
 def test_there_is_no_histogram_without_a_scale() -> None:
     assert histogram(make_analysis(make_frame(), scale_um_per_px=None).measurements) is None
+
+
+def test_every_label_says_how_the_mask_was_made() -> None:
+    analysis = make_analysis(make_frame())
+    labels = {made: [reading.label for reading in readings(analysis, None, made)] for made in Made}
+    assert labels[Made.COARSE] == [reading.label for reading in readings(analysis, None)]
+    for made, word in ((Made.REFINED, "refined"), (Made.CORRECTED, "corrected")):
+        for plain, label in zip(labels[Made.COARSE], labels[made]):
+            assert label.startswith(plain) and word in label

@@ -12,8 +12,9 @@ import numpy as np
 
 from calibration.errors import ScalpScopeError
 from device_app.analysis_files import Provenance, SavedAnalysis
+from device_app.live.refinement import Correction
 from device_app.screens.saving import Saver
-from tests.support.analyses import make_analysis, make_frame
+from tests.support.analyses import make_analysis, make_frame, make_refinement
 
 
 def _outcomes(saver: Saver, count: int) -> list[SavedAnalysis | ScalpScopeError]:
@@ -75,3 +76,22 @@ def test_room_is_that_of_the_disk_where_the_folder_will_be(tmp_path: Path) -> No
     saver.close()
     assert free is not None
     assert free > 0
+
+
+def test_a_refined_picture_is_saved_with_its_masks_and_corrections(tmp_path: Path) -> None:
+    saver, frame = Saver(tmp_path), make_frame()
+    refinement = make_refinement(frame, (Correction(20.0, 30.5, hair=True), Correction(1.0, 2.0, hair=False)))
+    saver.save(frame.image, refinement.analysis, Provenance(), refinement)
+    (saved,) = _outcomes(saver, 1)
+    saver.close()
+    assert isinstance(saved, SavedAnalysis)
+    record = json.loads(saved.json.read_text(encoding="utf-8"))["refinement"]
+    assert record["corrections"] == [{"x": 20.0, "y": 30.5, "hair": True}, {"x": 1.0, "y": 2.0, "hair": False}]
+    files = {
+        record["coarse_mask_file"]: refinement.coarse_mask,
+        record["refined_mask_file"]: refinement.refined_mask,
+        saved.mask.name: refinement.mask,
+    }
+    assert len(files) == 3
+    for name, mask in files.items():
+        assert np.array_equal(cv2.imread(str(tmp_path / name), cv2.IMREAD_UNCHANGED), mask)

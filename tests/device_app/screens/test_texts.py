@@ -12,7 +12,7 @@ from device_app.engines.engine import Precision
 from device_app.live.health import HealthMessage
 from device_app.screens import texts
 from device_app.screens.calibrating import Way
-from device_app.screens.readings import Doubt
+from device_app.screens.readings import Doubt, Made
 from device_app.vision.hairs import HairClass
 
 FOLDER = Path(texts.__file__).parent
@@ -42,6 +42,7 @@ def test_every_key_that_the_screens_name_is_in_the_table() -> None:
 def test_every_state_that_code_can_be_in_has_words() -> None:
     keys = texts.TEXTS["en"].keys()
     assert {doubt.value for doubt in Doubt} <= keys
+    assert {made.value for made in Made} <= keys
     assert {way.value for way in Way} <= keys
     assert {f"class_{kind.value}" for kind in HairClass} <= keys
     assert {f"precision_{precision.value}" for precision in Precision} <= keys
@@ -62,7 +63,7 @@ def test_reasons_for_a_dash_are_at_most_four_words() -> None:
 
 def test_no_table_has_a_text_that_nobody_reads() -> None:
     everything = "\n".join(path.read_text(encoding="utf-8") for path in SOURCES)
-    built = ("doubt_", "method_", "class_", "precision_", "backend_", "hair_diameter_", "hair_along_")
+    built = ("doubt_", "method_", "class_", "precision_", "backend_", "hair_diameter_", "hair_along_", "label_")
     states = {message.value for message in HealthMessage}
     for key in texts.TEXTS["en"]:
         if not key.startswith(built) and key not in states:

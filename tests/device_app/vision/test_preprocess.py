@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import math
+
+import cv2
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from device_app.bundle import ColourOrder, Task, load_bundle
-from device_app.vision.preprocess import to_network_input
+from device_app.bundle import ColourOrder, ResizeRule, Task, load_bundle
+from device_app.vision.preprocess import (
+    mask_from_input,
+    mask_to_input,
+    picture_part,
+    points_to_input,
+    to_network_input,
+)
 
 
 @pytest.fixture(scope="module")
@@ -44,3 +55,87 @@ def test_the_picture_is_left_as_it_was(model):
     before = image.copy()
     to_network_input(image, model)[...] = 0
     np.testing.assert_array_equal(image, before)
+
+
+# -- SAM's rule: as large as fits, the rest empty ----------------------------------------------------------------------
+
+SIZES = st.tuples(st.integers(1, 900), st.integers(1, 900))
+
+
+@pytest.fixture(scope="module")
+def fitting(model):
+    return model.model_copy(update={"resize": ResizeRule.FIT})
+
+
+@pytest.mark.parametrize(
+    ("size", "part"),
+    [
+        ((320, 240), (320, 240)),
+        ((640, 240), (320, 120)),
+        ((100, 240), (100, 240)),
+        ((3, 3), (240, 240)),
+        ((999, 1), (320, 1)),
+    ],
+)
+def test_the_longest_side_fills_the_input_and_the_rest_is_zero(fitting, size, part):
+    assert fitting.input_size == (320, 240)
+    assert picture_part(size, (320, 240), ResizeRule.FIT) == part
+    tensor = to_network_input(np.full((size[1], size[0], 3), 250, np.uint8), fitting)
+    assert tensor.shape == fitting.input_shape and tensor.flags.c_contiguous
+    seen = tensor[0].all(axis=0)
+    assert seen[: part[1], : part[0]].all()
+    assert not tensor[0, :, part[1] :].any() and not tensor[0, :, :, part[0] :].any()
+
+
+def test_where_it_fits_whole_it_is_stretching(model, fitting):
+    image = np.random.default_rng(2).integers(0, 256, (480, 640, 3), dtype=np.uint8)
+    np.testing.assert_array_equal(to_network_input(image, fitting), to_network_input(image, model))
+
+
+@settings(max_examples=60, deadline=None)
+@given(size=SIZES, rule=st.sampled_from(ResizeRule))
+def test_the_corners_of_the_picture_are_the_corners_of_its_part(tiny_bundle, size, rule):
+    model = load_bundle(tiny_bundle).model(Task.HAIR).model_copy(update={"resize": rule})
+    part = picture_part(size, model.input_size, rule)
+    corners = np.array([(-0.5, -0.5), (size[0] - 0.5, size[1] - 0.5)])
+    np.testing.assert_allclose(
+        points_to_input(corners, size, model), [(-0.5, -0.5), (part[0] - 0.5, part[1] - 0.5)], atol=1e-3
+    )
+
+
+@pytest.mark.parametrize("rule", list(ResizeRule))
+@pytest.mark.parametrize("size", [(640, 480), (333, 480), (640, 101), (160, 120)])
+def test_a_point_moves_with_the_picture(model, rule, size):
+    model = model.model_copy(update={"resize": rule, "mean": (0.0, 0.0, 0.0)})
+    image = np.zeros((size[1], size[0], 3), np.uint8)
+    at = np.array([0.4 * size[0], 0.7 * size[1]])
+    y, x = np.mgrid[: size[1], : size[0]]
+    image[...] = (255 * np.exp(-((x - at[0]) ** 2 + (y - at[1]) ** 2) / 200))[..., None]
+    light = to_network_input(image, model)[0, 0].astype(np.float64)
+    y, x = np.indices(light.shape)
+    centre = [(light * x).sum() / light.sum(), (light * y).sum() / light.sum()]
+    np.testing.assert_allclose(points_to_input(at[None], size, model)[0], centre, atol=0.3)
+
+
+@pytest.mark.parametrize("rule", list(ResizeRule))
+@pytest.mark.parametrize("size", [(640, 480), (333, 480), (640, 101), (1000, 31), (30, 300)])
+def test_a_mask_comes_back_from_the_input_as_it_went(model, rule, size):
+    """A smooth map of the picture, there at the input's resolution and back at half of it."""
+    model = model.model_copy(update={"resize": rule})
+    y, x = (np.mgrid[: size[1], : size[0]] + 0.5) / np.array(size[::-1])[:, None, None]
+    truth = np.float32(0.5 + 0.3 * np.sin(3 * x) * np.cos(2 * y))
+    there = mask_to_input(truth, size, model, (160, 120), outside=0.0)
+    assert there.shape == (120, 160)
+    back = mask_from_input(there, size, model)
+    assert back.dtype == np.float32
+    shown = cv2.resize(back, size, interpolation=cv2.INTER_LINEAR)
+    assert np.abs(shown - truth).mean() < 0.02
+    part = picture_part(size, model.input_size, rule)
+    assert back.shape == (math.ceil(part[1] / 2), math.ceil(part[0] / 2))
+
+
+def test_what_the_picture_leaves_free_stays_out_of_its_mask(fitting):
+    mask = np.ones((120, 160), np.float32)
+    mask[60:] = np.nan
+    back = mask_from_input(mask, (640, 240), fitting)
+    assert back.shape == (60, 160) and np.isfinite(back[:-1]).all()
