@@ -167,7 +167,8 @@ def sam(
         built = build_sam(settings, advance)
     for one in built.agreements:
         told = "kept" if one.kept else "refused"
-        typer.echo(f"{one.part} {one.precision}: mask IoU with FP32 {one.mean_iou:.4f}, worst {one.worst_iou:.4f}; {told}")
+        ious = f"mask IoU with FP32 {one.mean_iou:.4f}, worst {one.worst_iou:.4f}"
+        typer.echo(f"{one.part} {one.precision}: {ious}; {told}")
     size = sum(file.stat().st_size for file in out.iterdir()) / 1e6
     typer.echo(f"Bundle {out}, {size:.1f} MB; report in {built.report}")
 

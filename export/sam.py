@@ -1,4 +1,4 @@
-"""From a student or an official SAM to the two SAM networks of a bundle, each precision kept or refused by its masks."""
+"""From a student or an official SAM to a bundle's two SAM networks, each precision kept or refused by its masks."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import torch
-from onnx import ModelProto
+from onnx import ModelProto, TensorProto
 from onnxruntime.transformers.float16 import convert_float_to_float16
 from torch import Tensor, nn
 
@@ -140,13 +140,34 @@ def to_fp16(model: ModelProto, float_nodes: frozenset[str] = frozenset()) -> Mod
     source = ModelProto()
     source.CopyFrom(model)
     half = convert_float_to_float16(source, keep_io_types=True, node_block_list=sorted(float_nodes))
+    _drop_round_trips(half)
     sort_nodes(half)
     onnx.checker.check_model(half, full_check=True)
     return half
 
 
+def _drop_round_trips(model: ModelProto) -> None:
+    """Hand FP32 values from one FP32 node to the next as they are: the converter casts them to FP16 and back."""
+    casts = {
+        node.output[0]: (node.input[0], attribute.i)
+        for node in model.graph.node
+        if node.op_type == "Cast"
+        for attribute in node.attribute
+        if attribute.name == "to"
+    }
+    for node in model.graph.node:
+        for place, name in enumerate(node.input):
+            half, to = casts.get(name, ("", 0))
+            source, between = casts.get(half, ("", 0))
+            if to == TensorProto.FLOAT and between == TensorProto.FLOAT16:
+                node.input[place] = source
+    used = {name for node in model.graph.node for name in node.input} | {value.name for value in model.graph.output}
+    for node in [n for n in model.graph.node if n.op_type == "Cast" and n.output[0] not in used]:
+        model.graph.node.remove(node)
+
+
 def nodes_beyond_fp16(model: ModelProto, questions: list[dict[str, np.ndarray]]) -> frozenset[str]:
-    """The nodes whose values come near the end of FP16's range on any of these inputs, and those that square values.
+    """The nodes that make or take values near the end of FP16's range on any of these inputs.
 
     Args:
         model: FP32.
@@ -155,16 +176,16 @@ def nodes_beyond_fp16(model: ModelProto, questions: list[dict[str, np.ndarray]])
     watched = ModelProto()
     watched.CopyFrom(model)
     known = {value.name for value in model.graph.output}
-    makers = {name: node.name for node in model.graph.node for name in node.output if name}
-    watched.graph.output.extend(onnx.ValueInfoProto(name=name) for name in makers if name not in known)
+    made = [name for node in model.graph.node for name in node.output if name]
+    watched.graph.output.extend(onnx.ValueInfoProto(name=name) for name in made if name not in known)
     session = session_of(watched)
     names = [value.name for value in session.get_outputs()]
     beyond = set()
     for question in questions:
         for name, value in zip(names, session.run(names, question), strict=True):
             if value.dtype == np.float32 and value.size and np.abs(value).max() > _FP16_ROOM * _FP16_MOST:
-                beyond.add(makers[name])
-    return frozenset(beyond)
+                beyond.add(name)
+    return frozenset(node.name for node in model.graph.node if beyond.intersection((*node.input, *node.output)))
 
 
 def _export(

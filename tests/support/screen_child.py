@@ -302,9 +302,15 @@ class Driver:
 
     def _bare_place(self) -> tuple[float, float]:
         """The place farthest from any hair, on the screen."""
-        distance = cv2.distanceTransform(255 - np.maximum(self._view().shown.mask, 1), cv2.DIST_L2, 5)
-        y, x = np.unravel_index(int(distance.argmax()), distance.shape)
-        return self._view().to_screen(float(x), float(y))
+        mask = self._view().shown.mask
+        return self._greatest(cv2.distanceTransform((mask == 0).astype(np.uint8), cv2.DIST_L2, 5))
+
+    def _greatest(self, values: np.ndarray) -> tuple[float, float]:
+        """The pixel of the picture with the greatest value, on the screen; not at the edges, where a finger may miss."""
+        height, width = values.shape
+        inner = values[height // 10 : -height // 10, width // 10 : -width // 10]
+        y, x = np.unravel_index(int(inner.argmax()), inner.shape)
+        return self._view().to_screen(float(x + width // 10), float(y + height // 10))
 
     def do_tap_bare(self, _: Any) -> Iterator[None]:
         """Tap the skin, far from any hair."""
@@ -315,8 +321,7 @@ class Driver:
         shown = self._view().shown
         inside = cv2.erode(shown.mask, np.ones((3, 3), np.uint8)) > 0
         pale = np.where(inside, cv2.blur(cv2.cvtColor(shown.frame.image, cv2.COLOR_RGB2GRAY), (3, 3)), 0)
-        y, x = np.unravel_index(int(pale.argmax()), pale.shape)
-        self.fingers["hold"] = self._finger(self._view().to_screen(float(x), float(y)))
+        self.fingers["hold"] = self._finger(self._greatest(pale))
         self._post("begin", self.fingers["hold"])
 
     def do_remember_mask(self, name: str) -> None:

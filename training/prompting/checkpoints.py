@@ -155,7 +155,7 @@ def sam_with(encoder: nn.Module, side: int) -> Sam:
     """
     grid = side // 16
     sam = Sam(
-        encoder,  # type: ignore[arg-type]  # segment-anything means any encoder of that shape
+        encoder,
         PromptEncoder(
             embed_dim=256, image_embedding_size=(grid, grid), input_image_size=(side, side), mask_in_chans=16
         ),

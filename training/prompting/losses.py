@@ -57,8 +57,8 @@ def mask_iou(logits: Tensor, target: Tensor) -> Tensor:
 def student_loss(masks: Masks, coverage: Tensor, weight: Tensor, weights: LossWeights) -> Tensor:
     """The whole loss of a batch.
 
-    Of the three masks to choose from, the one with the least loss is corrected, the others a little; the one for a clear
-    prompt always; and every predicted IoU is drawn to the true one, for it is what picks the mask on the device.
+    Of the three masks to choose from, the one with the least loss is corrected, the others a little; the one for a
+    clear prompt always; and every predicted IoU is drawn to the true one, for it is what picks the mask on the device.
 
     Args:
         masks: of the student.

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from training.prompting.student import EMBEDDING_CHANNELS, PATCH, Prompts, PromptedSam
+from training.prompting.student import EMBEDDING_CHANNELS, PATCH, PromptedSam, Prompts
 
 NANOSAM_SIDE = 1024
 

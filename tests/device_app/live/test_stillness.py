@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from device_app.camera.demo import DemoScalp
@@ -105,6 +105,7 @@ def test_the_moving_demo_scalp_never_stands_still():
     assert not any(stillness.see(demo.picture_at(index), index / 30.0) for index in range(0, 900, 3))
 
 
+@settings(deadline=None)  # it is about values, not about time
 @given(
     st.integers(1, 40), st.integers(1, 40), st.sampled_from([0, 127, 255]), st.integers(1, 3), st.integers(0, 2**32 - 1)
 )

@@ -36,8 +36,8 @@ TINY = """
 [distilled]
 backbone = "resnet18d"
 backbone_options = { channels = [8, 8, 16, 16], stem_width = 8 }
-width = 64
-height = 48
+width = 96
+height = 64
 fine_channels = 4
 mlp_dim = 2048
 [teaching]
@@ -129,7 +129,7 @@ def test_what_a_run_leaves(whole_run: Path, teacher: Sam) -> None:
     }  # fmt: skip
     assert [row["step"] for row in _rows(whole_run) if row["cosine"]] == ["4", "8"]
     student = load_student(whole_run / "weights.pt")
-    assert (student.config.width, student.config.height, student.config.mlp_dim) == (64, 48, 2048)
+    assert (student.config.width, student.config.height, student.config.mlp_dim) == (96, 64, 2048)
     # The running mean of the encoder, not the encoder at its last step.
     state = load_state(whole_run / "checkpoint.pt")
     assert state.ema is not None
@@ -269,23 +269,14 @@ def test_the_command_teaches_from_a_checkpoint_file(
     torch.manual_seed(3)
     torch.save(build(Variant.MOBILE_SAM).state_dict(), teacher)
     recipe.write_text(TINY.replace("views = 2", "views = 1"), encoding="utf-8")
-    words = [
-        "prompting",
-        "distil",
-        "--teacher",
-        str(teacher),
-        "--data",
-        str(pictures / "0.png"),
-        "--run",
-        str(run),
-        "--cpu",
-    ]
+    words = ["prompting", "distil", "--teacher", str(teacher), "--data", str(pictures / "0.png")]
+    words += ["--run", str(run), "--cpu"]
     assert call([*words, "-c", str(recipe), "--steps", "2", "--minutes", "0"]) == 0
     assert "1 steps done, stopped; --resume goes on." in capsys.readouterr().out
     assert call([*words, "--resume"]) == 0
     out = capsys.readouterr().out
     assert "2 steps done, finished. Best cosine with the teacher on held-out pictures" in out
-    assert load_student(run / "best.pt").config.width == 64
+    assert load_student(run / "best.pt").config.width == 96
     assert call([*words, "--resume", "--steps", "5"]) == 2
     assert "--resume goes on with the run's own recipe." in capsys.readouterr().err
     assert call(words) == 2

@@ -44,7 +44,9 @@ def test_an_empty_mask_of_an_empty_picture_is_right() -> None:
 
 
 def test_only_the_best_of_three_is_corrected_in_earnest(target: torch.Tensor) -> None:
-    start = torch.cat([_logits(target, 1.0), _logits(target, 1.0), _logits(1 - target, 1.0), _logits(1 - target, 1.0)], 1)
+    start = torch.cat(
+        [_logits(target, 1.0), _logits(target, 1.0), _logits(1 - target, 1.0), _logits(1 - target, 1.0)], 1
+    )
     full = start.clone().requires_grad_()
     loss = student_loss(
         Masks(F.avg_pool2d(full, 4), full, torch.zeros(1, 4)), target, torch.ones_like(target), LossWeights(iou=0)

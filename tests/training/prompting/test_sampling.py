@@ -45,9 +45,7 @@ def test_points_lie_in_the_picture_and_follow_from_the_seed(kind: PromptKind, ex
 
 
 def test_algorithm_1_is_drawn_from_the_coarse_mask_with_its_errors(example: Example) -> None:
-    coords, labels = sample_points(
-        np.random.default_rng(0), PromptKind.COARSE, example.coverage, example.coarse, 128
-    )
+    coords, labels = sample_points(np.random.default_rng(0), PromptKind.COARSE, example.coverage, example.coarse, 128)
     hair = coords[labels == HAIR]
     assert len(hair) and np.isin(np.round(hair[:, 0]).astype(int), [*range(18, 28), *range(98, 108)]).all()
 
