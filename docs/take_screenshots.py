@@ -18,8 +18,9 @@ from typing import Any
 import cv2
 import numpy as np
 
-from device_app.bundle import default_bundle_path
+from device_app.bundle import default_bundle_path, load_bundle
 from device_app.camera.demo import DemoScalp
+from device_app.live.refiner import refinement_missing
 from device_app.live.settings import PipelineSettings
 from device_app.live.supervisor import LiveSession
 from device_app.screens.app import run_app
@@ -56,6 +57,17 @@ def frozen(app: Any) -> Iterator[None]:
     yield from pause(1.0)
 
 
+def refined(app: Any) -> Iterator[None]:
+    """The frozen picture refined, with its prompt points."""
+    yield from frozen(app)
+    refining = app.instrument.refining
+    yield from until(lambda: refining.result is not None or bool(refining.problem), "the refinement")
+    if refining.result is None:
+        raise SystemExit(f"not refined: {refining.problem}")
+    refining.toggle_points()
+    yield from pause(1.0)
+
+
 def one_hair(app: Any) -> Iterator[None]:
     """The card of the longest hair."""
     yield from frozen(app)
@@ -86,6 +98,8 @@ PICTURES: dict[str, tuple[tuple[int, int], Steps]] = {
     "histogram_800x480": ((800, 480), histogram),
     "one_hair_1280x800": ((1280, 800), one_hair),
     "calibrate_800x480": ((800, 480), calibration),
+    "refined_1280x800": ((1280, 800), refined),
+    "refined_800x480": ((800, 480), refined),
 }
 
 
@@ -135,7 +149,11 @@ def main() -> None:
     if chosen.name:
         take(chosen.name, chosen.bundle, chosen.out)
         return
-    for name in PICTURES:
+    missing = refinement_missing(load_bundle(chosen.bundle))
+    for name, (_, steps) in PICTURES.items():
+        if steps is refined and missing:
+            print(f"no {name}: {missing}")
+            continue
         words = [name, "--bundle", str(chosen.bundle.resolve()), "--out", str(chosen.out.resolve())]
         with tempfile.TemporaryDirectory() as config:  # no profile of this machine's user may come into a picture
             subprocess.run(

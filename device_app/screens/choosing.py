@@ -15,15 +15,27 @@ does not flicker between the two. docs/hazards.md, "Stale overlay".
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
+
+import numpy as np
 
 from device_app.camera.source import Frame
 from device_app.live.analysis import Analysis
+from device_app.live.refinement import Refinement
 
 TOO_LATE_S = 0.25
 STEADY_S = 1.5
 INSET_GONE_S = 3.0
 
 Result = tuple[Frame, Analysis]
+
+
+class Layer(str, Enum):
+    """Which mask of a refined picture is drawn. The figures and the hair lines are those of `HAIR`, whatever is."""
+
+    COARSE = "coarse"  # M̂, of the hair network
+    SAM = "sam"  # M_AP
+    HAIR = "hair"  # M, of both
 
 
 @dataclass(frozen=True)
@@ -34,16 +46,40 @@ class Shown:
         frame: the picture.
         analysis: of that very frame; None: no overlay.
         inset: an older analysed frame shown small, with its age; None: nothing.
+        refinement: of that very frame, `analysis` being its own; None: not refined.
+        layer: which mask of a refined picture is drawn.
 
     Raises:
-        ValueError: an analysis of another frame.
+        ValueError: an analysis or a refinement of another frame.
     """
 
     frame: Frame
     analysis: Analysis | None = None
     inset: Result | None = None
+    refinement: Refinement | None = None
+    layer: Layer = Layer.HAIR
+
+    @classmethod
+    def refined(cls, frame: Frame, refinement: Refinement, layer: Layer = Layer.HAIR) -> Shown:
+        """A refined picture."""
+        return cls(frame, refinement.analysis, None, refinement, layer)
+
+    @property
+    def mask(self) -> np.ndarray | None:
+        """(H, W) uint8, what is tinted; None: nothing."""
+        if self.refinement is not None and self.layer is Layer.COARSE:
+            return self.refinement.coarse_mask
+        if self.refinement is not None and self.layer is Layer.SAM:
+            return self.refinement.refined_mask
+        return None if self.analysis is None else self.analysis.mask
+
+    @property
+    def lined(self) -> Analysis | None:
+        """Whose hair lines are drawn: none over a mask that they were not traced in."""
+        return self.analysis if self.layer is Layer.HAIR else None
 
     def __post_init__(self) -> None:
+        self._check_refinement()
         pairs = [(self.frame, self.analysis), self.inset or (self.frame, None)]
         for frame, analysis in pairs:
             if analysis is None:
@@ -52,6 +88,18 @@ class Shown:
                 raise ValueError(f"the analysis of frame {analysis.frame_id} does not belong on frame {frame.id}")
             if analysis.mask.shape != frame.image.shape[:2]:
                 raise ValueError(f"a mask of {analysis.mask.shape} does not belong on a picture of {frame.image.shape}")
+
+    def _check_refinement(self) -> None:
+        refinement, frame = self.refinement, self.frame
+        if refinement is None:
+            return
+        if refinement.frame_id != frame.id:
+            raise ValueError(f"the refinement of frame {refinement.frame_id} does not belong on frame {frame.id}")
+        if self.analysis is not refinement.analysis:
+            raise ValueError("a refined picture has the figures of its refinement and no others")
+        for mask in (refinement.coarse_mask, refinement.refined_mask, refinement.mask):
+            if mask.shape != frame.image.shape[:2]:
+                raise ValueError(f"a mask of {mask.shape} does not belong on a picture of {frame.image.shape}")
 
 
 class Chooser:

@@ -11,7 +11,7 @@ from kivy.uix.widget import Widget
 
 from device_app.screens import theme
 from device_app.screens.canvas_text import CanvasText
-from device_app.screens.readings import LAST_BIN_UM, Histogram, Reading
+from device_app.screens.readings import LAST_BIN_UM, Histogram, Made, Reading
 from device_app.screens.texts import text
 from device_app.vision.hairs import HairClass
 
@@ -112,6 +112,7 @@ class FiguresPanel(BoxLayout):
 
     folded = BooleanProperty(False)
     tab = StringProperty("figures")
+    chart_title = StringProperty("")
 
     def on_kv_post(self, _: Any) -> None:
         """Keep the two halves, of which a folded panel shows one."""
@@ -126,8 +127,11 @@ class FiguresPanel(BoxLayout):
             if not self.folded or name == self.tab:
                 self.add_widget(half)
 
-    def tell(self, figures: tuple[Reading, ...], histogram: Histogram | None, why_empty: str) -> None:
-        """Show figures and histogram; `why_empty` stands where there are no bars."""
+    def tell(
+        self, figures: tuple[Reading, ...], histogram: Histogram | None, why_empty: str, made: Made = Made.COARSE
+    ) -> None:
+        """Show figures and histogram, of a mask that was `made` so; `why_empty` stands where there are no bars."""
+        self.chart_title = text(made.value, label=text("histogram_title"))
         for tile, reading in zip((self.ids.density, self.ids.diameter, self.ids.thin), figures):
             tile.tell(reading)
         view = self.ids.histogram

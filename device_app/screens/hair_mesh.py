@@ -56,6 +56,26 @@ def ribbons(lines: Iterable[np.ndarray], width_px: float) -> tuple[np.ndarray, n
     return np.concatenate(all_vertices), np.concatenate(all_indices).astype(np.uint16)
 
 
+def sprites(points: np.ndarray, reach_px: float) -> tuple[np.ndarray, np.ndarray]:
+    """A small square about every point, as one mesh.
+
+    Args:
+        points: (N, 2), in pixels of the picture; those beyond what a mesh holds are left out.
+        reach_px: from a point to the sides of its square, in the same pixels.
+
+    Returns:
+        (vertices (16 * N,) float32 as x, y, u, v; indices (6 * N,) uint16, triangles). u and v run 0..1 over the
+        square, v downwards as rows of a texture that was filled from its top.
+    """
+    corners = np.array([(0, 0), (1, 0), (1, 1), (0, 1)], np.float32)
+    points = np.asarray(points, np.float32).reshape(-1, 2)[: _MOST_VERTICES // 4]
+    vertices = np.empty((len(points), 4, 4), np.float32)
+    vertices[:, :, :2] = points[:, None] + (2 * corners - 1) * reach_px
+    vertices[:, :, 2:] = corners
+    indices = 4 * np.arange(len(points))[:, None] + np.array([0, 1, 2, 2, 3, 0])
+    return vertices.ravel(), indices.ravel().astype(np.uint16)
+
+
 def _thinned(points: np.ndarray, step_px: float = 3.0) -> np.ndarray:
     """Every so many points, ends kept: traced lines have a point a pixel, more than an eye can see."""
     if len(points) < 3:

@@ -18,6 +18,7 @@ from device_app.live.supervisor import LiveSession
 from device_app.screens.choosing import INSET_GONE_S, Chooser, Result, Shown
 from device_app.screens.notices import Situation
 from device_app.screens.readings import Doubt
+from device_app.screens.refining import Refining
 from device_app.screens.saving import Saver
 
 _RECENT_S = 0.7  # how far back Freeze looks for a sharper frame
@@ -46,6 +47,7 @@ class Instrument:
         self.profile = profile
         self.profile_problem = ""
         self.saver = Saver(records)
+        self.refining = Refining(session)
         self.shown: Shown | None = None
         self._plain = replace(session.settings, scale_um_per_px=None, scale_uncertainty_um_per_px=0.0, flat_field=None)
         self._typed = (session.settings.scale_um_per_px, session.settings.scale_uncertainty_um_per_px)
@@ -69,6 +71,7 @@ class Instrument:
             self._recent.append(result)
         if self._frozen is not None:
             self._take_asked()
+            self._take_refined()
             self.shown = self._frozen
         else:
             self.shown = self._chooser.choose(newest, result, now_ns)
@@ -86,10 +89,20 @@ class Instrument:
         return self._frozen is not None and self._frozen.analysis is None and not self._unmeasurable
 
     def freeze(self, now_ns: int) -> None:
-        """Stop at the sharpest of the last frames: an analysed one while the analysis keeps up, else one to analyse."""
+        """Stop at the sharpest of the last frames: an analysed one while the analysis keeps up, else one to analyse.
+
+        At a still moment that has been refined: at the frame that was.
+        """
         if self._frozen is not None or self.shown is None:
             return
-        if self.shown.analysis is not None:
+        ready = self.refining.ready()
+        if ready is not None:
+            self._frozen = Shown(ready.frame)
+            self._unmeasurable = False
+            self.refining.adopt(ready)
+            self._take_refined()
+            self.shown = self._frozen
+        elif self.shown.analysis is not None:
             fresh = [pair for pair in self._recent if (now_ns - pair[0].captured_ns) / 1e9 <= _RECENT_S]
             near = [pair for pair in fresh if pair[0].image.shape == self.shown.frame.image.shape]
             best = max(near, key=lambda pair: pair[1].focus, default=(self.shown.frame, self.shown.analysis))
@@ -98,17 +111,31 @@ class Instrument:
             self.freeze_at(Shown(self.session.sharpest_recent() or self.shown.frame))
 
     def freeze_at(self, shown: Shown) -> None:
-        """Stop at this picture; its analysis is asked for where it has none."""
+        """Stop at this picture and have it refined; its analysis is asked for where it has none."""
         self._frozen = self.shown = replace(shown, inset=None)
         self._unmeasurable = False
         if shown.analysis is None:
             self.session.ask(shown.frame)
+        self.refining.start(shown.frame)
 
     def go_live(self) -> None:
-        """Show the moving picture again."""
+        """Show the moving picture again. A save that waits for a correction takes what is there."""
+        measured = self.measured()
+        if self._save_when_measured and self.frozen and measured is not None:
+            self._write(*measured)
         self._frozen = None
         self._save_when_measured = False
         self.session.ask(None)
+        self.refining.leave()
+
+    def refine(self, now_ns: int) -> None:
+        """Have the picture refined; a live one is frozen first. While that is under way: stop it."""
+        if self._frozen is None:
+            self.freeze(now_ns)
+        elif self.refining.working:
+            self.refining.cancel()
+        elif self.refining.result is None:
+            self.refining.start(self._frozen.frame)
 
     def _take_asked(self) -> None:
         """Put the analysis that was asked for under the frozen picture, once it is there."""
@@ -118,6 +145,15 @@ class Instrument:
         self._unmeasurable = bool(asked.problem)
         if asked.analysis is not None:
             self._frozen = Shown(frozen.frame, asked.analysis)
+
+    def _take_refined(self) -> None:
+        """Put the refinement on the frozen picture once it is there, and draw the mask of it that is chosen."""
+        self.refining.take()
+        frozen, result, layer = self._frozen, self.refining.result, self.refining.layer
+        if frozen is None or result is None:
+            return
+        if frozen.refinement is not result or frozen.layer is not layer:
+            self._frozen = Shown.refined(frozen.frame, result, layer)
 
     # What is said about it.
     def measured(self) -> Result | None:
@@ -142,7 +178,7 @@ class Instrument:
             return Doubt.NO_PICTURE
         if self.measuring:
             return Doubt.MEASURING
-        if self._frozen is not None and self._unmeasurable:
+        if self._frozen is not None and self._frozen.analysis is None and self._unmeasurable:
             return Doubt.FAILED
         measured = self.measured()
         if measured is None:
@@ -156,7 +192,7 @@ class Instrument:
             return Doubt.TOO_DARK if self._exposure is Exposure.TOO_DARK else Doubt.TOO_BRIGHT
         return Doubt.OUT_OF_FOCUS if measured[1].focus < SHARP_ENOUGH else None
 
-    def situation(self) -> Situation:
+    def situation(self, now_ns: int) -> Situation:
         """What the notices need to know beside the health of the loop."""
         measured = self.measured()
         return Situation(
@@ -168,6 +204,7 @@ class Instrument:
             frozen=self.frozen,
             measuring=self.measuring,
             behind=self._behind,
+            refine=self.refining.facts(now_ns / 1e9),
         )
 
     # Calibration.
@@ -199,15 +236,20 @@ class Instrument:
                 scale_uncertainty_um_per_px=profile.scale_uncertainty_um_per_px,
                 flat_field=profile.illumination(),
             )
+        self.refining.forget_still()
         self.session.use(settings)
 
     # Saving.
     def save(self) -> bool:
-        """Save what is measured now, or a frozen picture as soon as it is measured. False: there is nothing to save."""
+        """Save what is measured now, or a frozen picture as soon as it is measured and its last correction is in.
+
+        Returns:
+            False: there is nothing to save.
+        """
         measured = self.measured()
-        if measured is None:
-            self._save_when_measured = self.measuring
-            return self.measuring
+        if measured is None or self.refining.owes_correction:
+            self._save_when_measured = self.measuring or measured is not None
+            return self._save_when_measured
         self._write(*measured)
         return True
 
@@ -219,7 +261,7 @@ class Instrument:
     def saves(self) -> list[SaveOutcome]:
         """How the saves went that ended since the last call; starts one that waited for its measurement."""
         measured = self.measured()
-        if self._save_when_measured and measured is not None:
+        if self._save_when_measured and measured is not None and not self.refining.owes_correction:
             self._save_when_measured = False
             self._write(*measured)
         return [
@@ -237,4 +279,6 @@ class Instrument:
             engine_reasons=health.engine_reasons,
             fallback=health.fallback,
         )
-        self.saver.save(frame.image, analysis, provenance)
+        shown = self.shown
+        refinement = None if shown is None or shown.analysis is not analysis else shown.refinement
+        self.saver.save(frame.image, analysis, provenance, refinement)

@@ -10,6 +10,7 @@ from kivy.properties import BooleanProperty, NumericProperty, StringProperty
 from kivy.uix.screenmanager import Screen
 
 from calibration.optics.profile import Profile
+from device_app.live.analysis import Analysis
 from device_app.live.health import Health
 from device_app.screens import theme
 from device_app.screens.choosing import Shown
@@ -18,6 +19,7 @@ from device_app.screens.instrument import Instrument
 from device_app.screens.notices import Notice, Weight, notices
 from device_app.screens.picture_marks import hair_at
 from device_app.screens.readings import Doubt, histogram, readings
+from device_app.screens.refine_tools import RefineTools
 from device_app.screens.texts import text, text_or
 
 _SAVED_SHOWN_S = 4.0
@@ -32,6 +34,9 @@ class LiveScreen(Screen):
     frozen = BooleanProperty(False)
     can_freeze = BooleanProperty(False)
     can_save = BooleanProperty(False)
+    can_refine = BooleanProperty(False)
+    refining = BooleanProperty(False)
+    refinable = BooleanProperty(True)
     demonstration = BooleanProperty(False)
     rates = StringProperty("")
     made_by = StringProperty("")
@@ -48,8 +53,11 @@ class LiveScreen(Screen):
         self._said: tuple[Notice, ...] = ()
         self._outcome: tuple[Notice, float] | None = None
         self._figures_at = 0.0
-        self._figures_of: tuple[int, bool] | None = None
+        self._figures_of: tuple[Analysis, bool] | None = None
+        self._card_at: tuple[Analysis, float, float] | None = None
         super().__init__(**kwargs)
+        self.tools = RefineTools(instrument.refining, self.refresh_picture)
+        App.get_running_app().bind(folded=self._place_tools)
 
     # Driven by the app's clocks.
     def refresh_picture(self) -> None:
@@ -68,6 +76,7 @@ class LiveScreen(Screen):
         self.can_save = not self._lost and (self.instrument.measured() is not None or self.instrument.measuring)
         self.can_freeze = shown is not None
         self.frozen = self.instrument.frozen
+        self._tell_refining()
 
     def refresh_state(self, health: Health, now_ns: int) -> None:
         """Say how everything is."""
@@ -75,9 +84,11 @@ class LiveScreen(Screen):
         self._light = settings.flat_field
         self.demonstration = health.demonstration
         self._lost = self.instrument.lost(health)
+        self.instrument.refining.missing = health.refine_missing
+        self.refinable = not health.refine_missing
         doubt = self.instrument.doubt(health, now_ns)
         self._tell_figures(doubt, now_ns)
-        self._tell_notices(notices(health, self.instrument.situation()))
+        self._tell_notices(notices(health, self.instrument.situation(now_ns)))
         self._tell_status(health)
         self.on_placed()
 
@@ -99,6 +110,23 @@ class LiveScreen(Screen):
             self.close_card()
         else:
             self.instrument.freeze(time.monotonic_ns())
+        self.refresh_picture()
+
+    def press_refine(self) -> None:
+        """Refine the picture, a live one frozen; or stop refining."""
+        self.instrument.refine(time.monotonic_ns())
+        self.refresh_picture()
+
+    def on_touch_down(self, touch: Any) -> bool:
+        """A finger on a button that cannot refine is told why."""
+        if not self.refinable and self.ids.refine.collide_point(*touch.pos):
+            self._say_outcome(Notice("refine_missing", Weight.PLAIN, text("refine_missing")), _SAVED_SHOWN_S)
+        return bool(super().on_touch_down(touch))
+
+    def marked(self, x: float, y: float, hair: bool) -> None:
+        """A finger corrected a place of the refined picture; its mark is drawn at once."""
+        self.close_card()
+        self.instrument.refining.correct(x, y, hair)
         self.refresh_picture()
 
     def press_save(self) -> None:
@@ -132,28 +160,65 @@ class LiveScreen(Screen):
         if shown is None or hair is None:
             self.close_card()
             return
+        assert shown.analysis is not None
         if not self.instrument.frozen:
             self.instrument.freeze_at(shown)
             self.refresh_picture()
         self.ids.view.surface.mark_line(hair.centre_line, theme.ACCENT)
         self.ids.card.tell(hair, shown)
         self.ids.card.open = True
+        self._card_at = (shown.analysis, x, y)
 
     def close_card(self) -> None:
         """No single hair any more."""
         self.ids.view.surface.mark_line(None, theme.ACCENT)
         self.ids.card.open = False
+        self._card_at = None
 
     def on_leave(self, *_: Any) -> None:
         """Nothing of this screen stays open behind another."""
         self.close_card()
 
+    # Refining.
+    def on_refinable(self, *_: Any) -> None:
+        """Tools are for bundles that can refine."""
+        self._place_tools()
+
+    def on_frozen(self, *_: Any) -> None:
+        """Tools are for frozen pictures."""
+        self._place_tools()
+
+    def _place_tools(self, *_: Any) -> None:
+        """Beside the picture where the window is folded, else under the figures."""
+        if self.tools.parent is not None:
+            self.tools.parent.remove_widget(self.tools)
+        if self.frozen and self.refinable:
+            folded = App.get_running_app().folded
+            self.tools.folded = folded
+            (self.ids.beside if folded else self.ids.under).add_widget(self.tools)
+
+    def _tell_refining(self) -> None:
+        instrument, refining, view = self.instrument, self.instrument.refining, self.ids.view
+        self.refining = refining.working
+        nothing_to_do = instrument.frozen and refining.result is not None and not refining.working
+        self.can_refine = self.can_freeze and self.refinable and not nothing_to_do
+        view.marking = refining.correcting
+        points = None if refining.result is None or not refining.points else refining.result.points
+        view.mark(points, refining.corrections)
+        self.tools.tell()
+        shown = instrument.shown
+        if self._card_at is not None and shown is not None and shown.lined is not self._card_at[0]:
+            # The hair of the card was one of another analysis: it shows the one at the same place, or closes.
+            self.tapped(*self._card_at[1:])
+
     # What is written.
     def _tell_figures(self, doubt: Doubt | None, now_ns: int) -> None:
         measured = self.instrument.measured()
-        of = None if measured is None else (measured[0].id, self.instrument.frozen)
-        due = now_ns / 1e9 - self._figures_at >= _FIGURES_EVERY_S or self.instrument.frozen
-        if doubt is None and (of == self._figures_of or not due):
+        frozen, before, made = self.instrument.frozen, self._figures_of, self.instrument.refining.made
+        of = None if measured is None else (measured[1], frozen)
+        due = now_ns / 1e9 - self._figures_at >= _FIGURES_EVERY_S or frozen
+        known = before is not None and of is not None and before[0] is of[0] and before[1] == frozen
+        if doubt is None and (known or not due):
             return
         self._figures_of = of if doubt is None else None
         self._figures_at = now_ns / 1e9
@@ -163,7 +228,7 @@ class LiveScreen(Screen):
             why = text((doubt or Doubt.NO_ANALYSIS).value).capitalize()
         else:
             why = text("histogram_none" if bars is None else "histogram_empty")
-        self.ids.panel.tell(readings(analysis, doubt), bars, why)
+        self.ids.panel.tell(readings(analysis, doubt, made), bars, why, made)
 
     def _say_outcome(self, notice: Notice, seconds: float) -> None:
         self._outcome = (notice, time.monotonic() + seconds)
@@ -195,11 +260,17 @@ class LiveScreen(Screen):
 
     def _tell_status(self, health: Health) -> None:
         shown_rate = health.captured_fps if self._runs_ahead() else health.analysed_fps
-        latency = health.latency_ms
+        latency, refined_ms = health.latency_ms, self.instrument.refining.latency_ms
+        if refined_ms is not None:
+            took = text("status_refined", ms=f"{refined_ms:.0f}")
+        elif latency is not None:
+            took = text("status_latency", ms=f"{latency.p50:.0f}")
+        else:
+            took = text("status_no_latency")
         self.rates = "   ".join(
             (
                 text("status_fps", fps=f"{shown_rate:.0f}"),
-                text("status_no_latency") if latency is None else text("status_latency", ms=f"{latency.p50:.0f}"),
+                took,
                 _backend_words(health.backend),
             )
         )

@@ -22,7 +22,7 @@ from device_app.screens.live_screen import LiveScreen
 from device_app.screens.texts import text
 
 _HERE = Path(__file__).parent
-KV_FILES = ("controls.kv", "figures_panel.kv", "live_screen.kv", "calibrate_screen.kv")
+KV_FILES = ("controls.kv", "figures_panel.kv", "refine_tools.kv", "live_screen.kv", "calibrate_screen.kv")
 _SLOW_S = 0.25
 
 

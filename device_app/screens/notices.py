@@ -31,6 +31,31 @@ class Notice:
 
 
 @dataclass(frozen=True)
+class RefineFacts:
+    """What is to be told about refining.
+
+    Attributes:
+        seconds: how long it has been working; None: it does not work now.
+        again: its process ended on this picture before.
+        refined: the frozen picture is refined.
+        corrections: how many places the shown refinement was told by hand.
+        other_mask: another mask is drawn than the one that the figures are of.
+        correcting: fingers on the picture correct.
+        problem: why it was not refined; empty otherwise.
+        ready: the live picture stands still and was refined: freezing takes it.
+    """
+
+    seconds: float | None = None
+    again: bool = False
+    refined: bool = False
+    corrections: int = 0
+    other_mask: bool = False
+    correcting: bool = False
+    problem: str = ""
+    ready: bool = False
+
+
+@dataclass(frozen=True)
 class Situation:
     """What the notices are made from, beside the health of the live loop."""
 
@@ -42,6 +67,7 @@ class Situation:
     frozen: bool = False
     measuring: bool = False
     behind: bool = False
+    refine: RefineFacts = RefineFacts()
 
 
 def notices(health: Health, situation: Situation) -> tuple[Notice, ...]:
@@ -58,6 +84,7 @@ def notices(health: Health, situation: Situation) -> tuple[Notice, ...]:
         found.append(Notice("disk_nearly_full", Weight.WARNING, text("disk_nearly_full", free=left)))
     if situation.frozen:
         found.append(_chip("frozen_measuring" if situation.measuring else "frozen", Weight.PLAIN))
+    found += _of_refining(situation.refine)
     if situation.profile_problem:
         found.append(Notice("wrong_profile", Weight.WARNING, text("wrong_profile"), situation.profile_problem))
     elif not situation.has_scale:
@@ -68,6 +95,26 @@ def notices(health: Health, situation: Situation) -> tuple[Notice, ...]:
         # The first reason is the engine's own; those after it say what was passed over, which is what matters here.
         found.append(Notice("fallback", Weight.PLAIN, text("fallback"), ". ".join(health.engine_reasons[1:])))
     return tuple(found)
+
+
+def _of_refining(facts: RefineFacts) -> list[Notice]:
+    found = []
+    if facts.problem:
+        found.append(Notice("refine_failed", Weight.WARNING, text("refine_failed"), facts.problem))
+    if facts.seconds is not None:
+        words = text("refining_again" if facts.again else "refining", since=_duration(facts.seconds))
+        found.append(Notice("refining", Weight.PLAIN, words))
+    if facts.corrections:
+        words = text("refined_corrected", count=facts.corrections)
+        found.append(Notice("refined_corrected", Weight.PLAIN, words))
+    elif facts.refined:
+        found.append(_chip("refined", Weight.PLAIN))
+    for key in ("other_mask", "correcting"):
+        if getattr(facts, key):
+            found.append(_chip(key, Weight.PLAIN))
+    if facts.ready:
+        found.append(_chip("refine_ready", Weight.PLAIN))
+    return found
 
 
 def _chip(key: str, weight: Weight) -> Notice:

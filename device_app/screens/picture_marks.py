@@ -174,11 +174,12 @@ class HairCard(BoxLayout):
 
 
 def hair_at(shown: Shown, x: float, y: float, reach_px: float) -> Hair | None:
-    """The hair nearest to a point of the picture, within `reach_px` of its edge; None when there is none."""
-    if shown.analysis is None:
+    """The hair nearest to a point of the picture, within `reach_px` of its edge; None when there is none, or when no
+    hair lines are drawn."""
+    if shown.lined is None:
         return None
     best, nearest = None, reach_px
-    for hair in shown.analysis.measurements.hairs:
+    for hair in shown.lined.measurements.hairs:
         half = hair.diameter_px / 2 if np.isfinite(hair.diameter_px) else 0.0
         distance = float(np.hypot(*(hair.centre_line - (x, y)).T).min()) - half
         if distance < nearest:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from kivy.clock import Clock
@@ -10,10 +11,13 @@ from kivy.properties import BooleanProperty, NumericProperty
 from kivy.uix.stencilview import StencilView
 
 from calibration.optics.illumination import FlatField
+from device_app.live.refinement import Correction
 from device_app.screens.choosing import Shown
 from device_app.screens.surface import FrameSurface
+from device_app.vision.prompts import PromptPoints
 
 _HOLD_S = 0.35
+_MARK_HOLD_S = 0.5
 _DOUBLE_TAP_S = 0.3
 _MOST_ZOOM = 12.0
 
@@ -23,17 +27,20 @@ class PictureView(StencilView):
 
     Events:
         on_picture_tap(x, y): a tap, in pixels of the picture shown.
+        on_picture_mark(x, y, hair): while `marking`, a tap (`hair` True) or a finger held for half a second (False).
         on_placed(): the picture moved or changed size on the screen.
     """
 
     zoom = NumericProperty(1.0)
     held = BooleanProperty(False)
     holdable = BooleanProperty(True)
+    marking = BooleanProperty(False)
     slop = NumericProperty(14.0)
     screen_px_per_px = NumericProperty(1.0)
     line_px = NumericProperty(5.0)
+    mark_px = NumericProperty(6.0)
 
-    __events__ = ("on_picture_tap", "on_placed")
+    __events__ = ("on_picture_tap", "on_picture_mark", "on_placed")
 
     def __init__(self, **kwargs: Any) -> None:
         self._shown: Shown | None = None
@@ -42,6 +49,7 @@ class PictureView(StencilView):
         self._touches: list[Any] = []
         self._moved = False
         self._pinched = False
+        self._marked = False
         self._hold_event: Any = None
         self._tap_event: Any = None
         self._visible = False
@@ -70,6 +78,13 @@ class PictureView(StencilView):
         if new_size:
             self.reset_zoom()
 
+    def mark(self, prompts: PromptPoints | None, corrections: Sequence[Correction]) -> None:
+        """Draw prompt points (None: none) and corrections over the picture, but for while it is held bare."""
+        if self.held:
+            prompts, corrections = None, ()
+        if self.surface.points.tell(prompts, corrections, self.mark_px / self.screen_px_per_px):
+            self.canvas.ask_update()
+
     def picture_box(self) -> tuple[float, float, float, float]:
         """x, y, width, height of the visible part of the picture on the screen."""
         left, top, scale = self._placement()
@@ -89,6 +104,9 @@ class PictureView(StencilView):
         self._replace()
 
     def on_picture_tap(self, x: float, y: float) -> None:
+        """Default of the event: nothing."""
+
+    def on_picture_mark(self, x: float, y: float, hair: bool) -> None:
         """Default of the event: nothing."""
 
     def on_placed(self) -> None:
@@ -143,8 +161,10 @@ class PictureView(StencilView):
         touch.grab(self)
         self._touches.append(touch)
         if len(self._touches) == 1:
-            self._moved = self._pinched = False
-            if self.holdable:
+            self._moved = self._pinched = self._marked = False
+            if self.marking:
+                self._hold_event = Clock.schedule_once(lambda _: self._mark_held(touch), _MARK_HOLD_S)
+            elif self.holdable:
                 self._hold_event = Clock.schedule_once(self._begin_hold, _HOLD_S)
         else:
             self._pinched = True
@@ -180,9 +200,11 @@ class PictureView(StencilView):
             self._touches.remove(touch)
         was_held = self.held
         self._end_hold()
-        if self._touches or was_held or self._moved or self._pinched:
+        if self._touches or was_held or self._moved or self._pinched or self._marked:
             return True
-        if self._tap_event is not None:
+        if self.marking:
+            self._tell_place("on_picture_mark", touch.x, touch.y, True)
+        elif self._tap_event is not None:
             self._tap_event.cancel()
             self._tap_event = None
             self.reset_zoom()
@@ -193,12 +215,20 @@ class PictureView(StencilView):
 
     def _tapped(self, x: float, y: float) -> None:
         self._tap_event = None
+        self._tell_place("on_picture_tap", x, y)
+
+    def _mark_held(self, touch: Any) -> None:
+        self._hold_event, self._marked = None, True
+        self._tell_place("on_picture_mark", touch.x, touch.y, False)
+
+    def _tell_place(self, event: str, x: float, y: float, *more: Any) -> None:
+        """Tell a place on the screen as one of the picture, if it lies on it."""
         if self._shown is None:
             return
         at_x, at_y = self.surface.to_picture(x, y)
         height, width = self._shown.frame.image.shape[:2]
         if -0.5 <= at_x <= width - 0.5 and -0.5 <= at_y <= height - 0.5:
-            self.dispatch("on_picture_tap", at_x, at_y)
+            self.dispatch(event, at_x, at_y, *more)
 
     def _begin_hold(self, _: float) -> None:
         self.held = True

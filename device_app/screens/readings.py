@@ -32,6 +32,14 @@ class Doubt(str, Enum):
     OUT_OF_FOCUS = "doubt_out_of_focus"
 
 
+class Made(str, Enum):
+    """How the mask was made that the figures are of; keys into the table of texts, for the labels of the figures."""
+
+    COARSE = "label_coarse"
+    REFINED = "label_refined"
+    CORRECTED = "label_corrected"  # refined, with a clinician's corrections
+
+
 @dataclass(frozen=True)
 class Reading:
     """One figure as it is written: label, then value, unit and interval, or a dash and the reason."""
@@ -51,11 +59,17 @@ _REASONS = {
 }
 
 
-def readings(analysis: Analysis | None, doubt: Doubt | None) -> tuple[Reading, Reading, Reading]:
-    """Density, mean diameter and thin share of an analysis, or dashes with the doubt as their reason."""
+def readings(
+    analysis: Analysis | None, doubt: Doubt | None, made: Made = Made.COARSE
+) -> tuple[Reading, Reading, Reading]:
+    """Density, mean diameter and thin share of an analysis, or dashes with the doubt as their reason.
+
+    Every label says how the mask was made where it is not the live one.
+    """
     measurements = None if analysis is None else analysis.measurements
     cut = "30" if measurements is None else f"{measurements.classes.vellus_below_um:g}"
-    labels = (text("density"), text("mean_diameter"), text("thin_share", cut=cut))
+    names = (text("density"), text("mean_diameter"), text("thin_share", cut=cut))
+    labels = tuple(text(made.value, label=name) for name in names)
     if measurements is None or doubt is not None:
         reason = text((doubt or Doubt.NO_ANALYSIS).value)
         return tuple(Reading(label, DASH, reason=reason) for label in labels)  # type: ignore[return-value]

@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from calibration.errors import ScalpScopeError
-from device_app.analysis_files import Provenance, SavedAnalysis, result_names, save_analysis
+from device_app.analysis_files import Provenance, SavedAnalysis, refined_names, result_names, save_analysis
 from device_app.live.analysis import Analysis
+from device_app.live.refinement import Refinement
 
 log = logging.getLogger(__name__)
 
@@ -32,9 +33,16 @@ class Saver:
         self._asking: Future[int | None] | None = None
         self._free_bytes: int | None = None
 
-    def save(self, image: np.ndarray, analysis: Analysis, provenance: Provenance) -> None:
-        """Write picture, mask, overlay and JSON, named by the time; `finished` tells how it went."""
-        self._saving.append(self._pool.submit(_save, self.folder, image, analysis, provenance, datetime.now()))
+    def save(
+        self, image: np.ndarray, analysis: Analysis, provenance: Provenance, refinement: Refinement | None = None
+    ) -> None:
+        """Write picture, mask, overlay and JSON, named by the time; `finished` tells how it went.
+
+        Args:
+            refinement: what `analysis` is of, if the picture was refined.
+        """
+        task = (self.folder, image, analysis, provenance, refinement, datetime.now())
+        self._saving.append(self._pool.submit(_save, *task))
 
     @property
     def busy(self) -> bool:
@@ -71,13 +79,20 @@ class Saver:
         self._disk_pool.shutdown(wait=False)
 
 
-def _save(folder: Path, image: np.ndarray, analysis: Analysis, provenance: Provenance, now: datetime) -> SavedAnalysis:
+def _save(
+    folder: Path,
+    image: np.ndarray,
+    analysis: Analysis,
+    provenance: Provenance,
+    refinement: Refinement | None,
+    now: datetime,
+) -> SavedAnalysis:
     stem = first = now.strftime("scalp_%Y-%m-%d_%H-%M-%S")
     count = 1
-    while any((folder / name).exists() for name in (*result_names(stem), f"{stem}.png")):
+    while any((folder / name).exists() for name in (*result_names(stem), *refined_names(stem), f"{stem}.png")):
         count += 1
         stem = f"{first}_{count}"
-    return save_analysis(folder, stem, image, analysis, provenance, with_picture=True)
+    return save_analysis(folder, stem, image, analysis, provenance, with_picture=True, refinement=refinement)
 
 
 def _free_bytes(folder: Path) -> int | None:

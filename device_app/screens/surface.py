@@ -23,6 +23,7 @@ from device_app.live.analysis import Analysis
 from device_app.screens import theme
 from device_app.screens.choosing import Shown
 from device_app.screens.hair_mesh import lines_by_class, ribbons
+from device_app.screens.point_marks import PointMarks
 
 # Each shader does what its picture needs and no more: drawn by the processor, every texture read costs a millisecond.
 _SHADER = """
@@ -64,7 +65,8 @@ class FrameSurface(InstructionGroup):
         self._picture: Texture | None = None
         self._mask: Texture | None = None
         self._rgba = np.zeros((0, 0, 4), np.uint8)
-        self._drawn: tuple[int, bool] | None = None
+        self.points = PointMarks()
+        self._drawn: tuple[int, np.ndarray | None] | None = None
         self._lined: tuple[Analysis | None, float, float] | None = None
         self._light_of: FlatField | None = None
         self._contexts: dict[tuple[bool, bool], RenderContext] = {}
@@ -79,7 +81,8 @@ class FrameSurface(InstructionGroup):
         self._extra = InstructionGroup()
         self._smooth = _line_texture()
         to_corner = Translate(0.5, 0.5)  # pixel centres are at .0, the picture begins half a pixel before
-        overlay = (PushMatrix(), self._shift, self._scale, to_corner, self._lines, self._extra, PopMatrix())
+        drawings = (self._lines, self.points, self._extra)
+        overlay = (PushMatrix(), self._shift, self._scale, to_corner, *drawings, PopMatrix())
         for instruction in (self._slot, *overlay):
             self.add(instruction)
 
@@ -94,23 +97,22 @@ class FrameSurface(InstructionGroup):
         Returns:
             True when pixels were uploaded. Kivy does not notice that by itself: the canvas must be asked to draw.
         """
-        frame, analysis = shown.frame, shown.analysis
-        overlaid = analysis is not None and not bare
+        frame, mask = shown.frame, None if bare else shown.mask
         self.shown, self.bare = shown, bare
         before = self._drawn
         if self._drawn is None or self._drawn[0] != frame.id or self._picture_size() != frame.image.shape[1::-1]:
             self._upload_picture(frame.image)
             self._drawn = None
-        if self._drawn != (frame.id, overlaid):
-            if overlaid and analysis is not None:
-                self._upload_mask(analysis.mask)
-            self._drawn = (frame.id, overlaid)
+        if self._drawn is None or self._drawn[1] is not mask:
+            if mask is not None:
+                self._upload_mask(mask)
+            self._drawn = (frame.id, mask)
             self._lined = None
         if light is not self._light_of:
             self._use_light(light)
-        self._use_shader(overlaid, light is not None)
+        self._use_shader(mask is not None, light is not None)
         self._draw_lines()
-        return self._drawn != before
+        return self._drawn is not before
 
     def dim(self, dimmed: bool) -> None:
         """Darken a picture that is not of this moment."""
@@ -220,7 +222,7 @@ class FrameSurface(InstructionGroup):
 
     def _draw_lines(self) -> None:
         shown, scale = self.shown, self._place[2]
-        analysis = None if shown is None or self.bare else shown.analysis
+        analysis = None if shown is None or self.bare else shown.lined
         lined = self._lined
         if lined is not None and lined[0] is analysis and lined[1:] == (scale, self.line_px):
             return

@@ -38,6 +38,10 @@ SHADE = _colour("0d1114", 0.82)
 MASK_TINT = _from_rgb(MASK_TINT_RGB, 0.38)
 CLASS_COLOURS = {kind: _from_rgb(rgb) for kind, rgb in CLASS_COLOURS_RGB.items()}
 UNCLASSED = _from_rgb(UNCLASSED_RGB)
+HAIR_POINT, SCALP_POINT = _from_rgb((0, 114, 178)), _from_rgb((230, 159, 0))
+"""Points that SAM was asked about, blue crosses and orange rings: Okabe and Ito's blue and orange."""
+HAIR_POINT_ON_DARK = _from_rgb((86, 180, 233))
+"""The blue that stands out from a control."""
 
 TEXT_PAIRS = {
     "text on surface": (TEXT, SURFACE),
@@ -56,7 +60,10 @@ TEXT_PAIRS = {
 }
 """Every pair of text and ground on the screens, for the test of contrast."""
 
-GRAPHIC_PAIRS = {f"{kind.value} bar": (CLASS_COLOURS[kind], RAISED) for kind in HairClass}
+GRAPHIC_PAIRS = {f"{kind.value} bar": (CLASS_COLOURS[kind], RAISED) for kind in HairClass} | {
+    "hair point on its button": (HAIR_POINT_ON_DARK, CONTROL),
+    "scalp point on its button": (SCALP_POINT, CONTROL),
+}
 """Graphics that carry meaning and the ground they stand on."""
 
 
