@@ -38,7 +38,7 @@ MACHINES = [
     for version in ("3.10", "3.11", "3.12")
     for machine in ("x86_64", "aarch64")
 ]
-LARGEST_BUNDLE_BYTES = 20_000_000
+LARGEST_BUNDLE_BYTES = 25_000_000
 LARGEST_FILE_BYTES = 5 * 2**20
 
 

@@ -19,6 +19,8 @@ SAMPLES = 16384
 """How many values of an encoder's output are kept of each golden picture, about."""
 
 _WIDE = ("point_coords",)  # int8 would put the points on a grid of five pixels
+_MAP_LEVELS = 31  # codes of features and mask prompts run from -31 to 31: half the file, and FP32 answers what is left
+_PROBABILITY_STEP = 5  # of 255
 
 
 @dataclass(frozen=True)
@@ -75,18 +77,21 @@ def sigmoid(logits: np.ndarray) -> np.ndarray:
     return (0.5 * (1 + np.tanh(0.5 * np.asarray(logits, np.float32)))).astype(np.float32)
 
 
-def encode_codes(values: np.ndarray, dtype: type[np.signedinteger] = np.int8) -> tuple[np.ndarray, np.float32]:
+def encode_codes(
+    values: np.ndarray, dtype: type[np.signedinteger] = np.int8, levels: int | None = None
+) -> tuple[np.ndarray, np.float32]:
     """Pack a tensor.
 
     Args:
         values: float32, finite, any shape.
         dtype: of the codes.
+        levels: the largest code; None: the largest that `dtype` holds.
 
     Returns:
         The codes and the step: ``codes * step`` differs from `values` by half a step at most.
     """
     largest = float(np.max(np.abs(values), initial=0.0))
-    step = np.float32(1) if largest == 0 else np.float32(largest / np.iinfo(dtype).max)
+    step = np.float32(1) if largest == 0 else np.float32(largest / (levels or np.iinfo(dtype).max))
     if not (np.isfinite(step) and step > 0):
         raise ValueError(f"values up to {largest} cannot be packed")
     return np.round(np.asarray(values, np.float64) / step).astype(dtype), step
@@ -124,7 +129,8 @@ def pack_decoder_inputs(inputs: Mapping[str, np.ndarray]) -> tuple[dict[str, np.
     """
     arrays: dict[str, np.ndarray] = {}
     for name, values in inputs.items():
-        codes, step = encode_codes(values, np.int16 if name in _WIDE else np.int8)
+        levels = _MAP_LEVELS if values.ndim == 4 else None
+        codes, step = encode_codes(values, np.int16 if name in _WIDE else np.int8, levels)
         arrays |= {name: codes, f"{name}_step": np.array(step)}
     return arrays, {name: decode_codes(arrays[name], arrays[f"{name}_step"]) for name in inputs}
 
@@ -142,11 +148,16 @@ def pack_decoder_goldens(
     for number, (packed, answer) in enumerate(goldens):
         told = {
             **packed,
-            "probabilities": np.round(sigmoid(answer["masks"][0]) * 255).astype(np.uint8),
+            "probabilities": _coarsely(sigmoid(answer["masks"][0])),
             "iou_predictions": answer["iou_predictions"][0].astype(np.float32),
         }
         arrays |= {f"{number}.{name}": array for name, array in told.items()}
     return arrays
+
+
+def _coarsely(probabilities: np.ndarray) -> np.ndarray:
+    """Probabilities as uint8 of 255, in steps that compress."""
+    return np.round(probabilities * (255 / _PROBABILITY_STEP)).astype(np.uint8) * np.uint8(_PROBABILITY_STEP)
 
 
 def read_goldens(folder: Path, model: ModelEntry) -> HairGoldens | EncoderGoldens | tuple[DecoderGolden, ...]:

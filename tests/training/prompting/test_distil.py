@@ -15,6 +15,7 @@ from support.tiny_teacher import tiny_teacher
 
 from calibration.errors import ScalpScopeError
 from device_app.images import write_png_atomically
+from training.checkpoint import load_state
 from training.cli import call
 from training.prompting.checkpoints import Variant, build
 from training.prompting.distil import (
@@ -30,7 +31,6 @@ from training.prompting.embeddings import CachedEmbedding
 from training.prompting.recipe import load_recipe
 from training.prompting.student import Prompts, Student, StudentConfig, from_official, load_student
 from training.recipes import recipe_names
-from training.segmentation.checkpoint import load_state
 
 TINY = """
 [distilled]

@@ -18,13 +18,13 @@ import torch
 from calibration.errors import ScalpScopeError
 from tests.support.tiny_bundle import make_tiny_bundle
 from tests.support.tiny_student import RECIPE, make_prompts, make_student
+from training.checkpoint import load_state
 from training.cli import call
 from training.prompting.losses import LossWeights, student_loss
 from training.prompting.recipe import load_recipe, recipe_from_dict
 from training.prompting.student import load_student
 from training.prompting.train import train
 from training.recipes import recipe_names
-from training.segmentation.checkpoint import load_state
 
 ROOT = Path(__file__).resolve().parents[3]
 

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from calibration.errors import ScalpScopeError
-from training.segmentation.checkpoint import load_network, load_state, save_atomically, save_network
+from training.checkpoint import load_state, save_atomically
+from training.segmentation.checkpoint import load_network, save_network
 from training.segmentation.u2net import U2Net, U2NetConfig
 
 

@@ -14,7 +14,8 @@ from support.tiny_bundle import make_tiny_bundle
 from device_app.bundle import Task, load_bundle
 from device_app.vision.preprocess import to_network_input
 from training.data.backgrounds import BackgroundPool
-from training.segmentation.dataset import MEAN, STD, PseudoImageSet, StepBatches, collate, normalise, thin_hair_weights
+from training.run import StepBatches
+from training.segmentation.dataset import MEAN, STD, PseudoImageSet, collate, normalise, thin_hair_weights
 from training.segmentation.pseudo_images import PseudoImageRecipe, render_pseudo_image
 from training.segmentation.recipe import DataSection
 

@@ -19,11 +19,14 @@ import torch
 
 from calibration.errors import ScalpScopeError
 from device_app.images import write_png_atomically
+from training.checkpoint import load_state
 from training.cli import call
-from training.segmentation.checkpoint import load_network, load_state
+from training.recipes import TrainingSection
+from training.run import learning_rate_factor, running_mean
+from training.segmentation.checkpoint import load_network
 from training.segmentation.losses import deep_supervision_loss
-from training.segmentation.recipe import Recipe, TrainingSection, load_recipe
-from training.segmentation.train import learning_rate_factor, running_mean, train
+from training.segmentation.recipe import Recipe, load_recipe
+from training.segmentation.train import train
 from training.segmentation.u2net import U2Net, U2NetConfig
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -1,0 +1,76 @@
+"""What all training runs share, on a network of one weight; whole runs are tested with the networks they train."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from calibration.errors import ScalpScopeError
+from training.checkpoint import load_state, save_atomically
+from training.recipes import Section, TrainingSection
+from training.run import StepBatches, learning_rate_factor, open_run, running_mean, train_steps
+
+
+class _Recipe(Section):
+    training: TrainingSection
+
+
+class _Numbers(Dataset[int]):
+    def __getitem__(self, index: int) -> int:
+        return index
+
+
+def _recipe(**training: object) -> _Recipe:
+    return _Recipe(training=TrainingSection(steps=6, batch_size=2, workers=0, log_every=1, **training))
+
+
+def _train(folder: Path, recipe: _Recipe, worst: int = 10**6, scores: tuple[float, ...] = (0.5,), **how: object) -> float:
+    """Train one weight by hand-made losses, from sample ``worst`` on no number; returns the best score."""
+    run = open_run(folder, recipe, lambda values, _: _Recipe.model_validate(values), how.get("resume") is True, cpu=True)
+    torch.manual_seed(0)
+    left = list(scores)
+
+    def loss_of(model: nn.Module, batch: Tensor) -> Tensor:
+        loss = model(torch.ones(1, 1)).square().mean()
+        return loss * float("nan") if int(batch.max()) >= worst else loss
+
+    def save(kept: nn.Module, path: Path, values: dict[str, object], step: int) -> None:
+        save_atomically({"step": step, "recipe": values}, path)
+
+    _, _, best = train_steps(
+        run, "digest", _Numbers(), torch.tensor, nn.Linear(1, 1), loss_of,
+        validate=lambda kept, sheet: {"score": left.pop(0)}, save=save, scores=("score",), best_by="score", minutes=None,
+    )  # fmt: skip
+    return best
+
+
+def test_a_loss_that_is_no_number_stops_the_run_and_spares_its_last_checkpoint(tmp_path: Path) -> None:
+    recipe = _recipe(checkpoint_every=2)
+    with pytest.raises(ScalpScopeError, match="no longer a number at step 4"):
+        _train(tmp_path, recipe, worst=6)  # the first of the two samples of step 4
+    state = load_state(tmp_path / "checkpoint.pt")
+    assert state.step == 2
+    assert all(torch.isfinite(value).all() for value in state.model.values())
+    assert _train(tmp_path, recipe, resume=True) == 0.5
+    assert load_state(tmp_path / "checkpoint.pt").step == 6
+    with (tmp_path / "curves.csv").open(newline="") as file:
+        assert [row["step"] for row in csv.DictReader(file)] == ["1", "2", "3", "4", "5", "6"]
+
+
+def test_the_best_weights_are_those_of_the_highest_score(tmp_path: Path) -> None:
+    assert _train(tmp_path, _recipe(validate_every=2), scores=(0.2, 0.7, 0.6)) == 0.7
+    assert torch.load(tmp_path / "best.pt")["step"] == 4
+    assert torch.load(tmp_path / "weights.pt")["step"] == 6
+
+
+@given(st.integers(0, 50), st.integers(1, 5), st.integers(1, 3), st.integers(1, 5))
+def test_processes_share_the_samples_and_a_resumed_run_goes_on_where_it_was(
+    first: int, batch: int, world: int, steps: int
+) -> None:
