@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 from importlib import resources
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from calibration.errors import ScalpScopeError
 
@@ -17,6 +17,34 @@ else:
     import tomli as tomllib
 
 AnyRecipe = TypeVar("AnyRecipe", bound=BaseModel)
+
+
+class Section(BaseModel):
+    """A table of a recipe, or a whole one: every value typed, unknown keys refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class TrainingSection(Section):
+    """How the weights are found."""
+
+    seed: int = Field(1, ge=0)
+    steps: int = Field(ge=1)
+    batch_size: int = Field(ge=1)  # per process
+    optimizer: Literal["adam", "adamw"] = "adam"
+    learning_rate: float = Field(1e-3, gt=0)
+    weight_decay: float = Field(0.0, ge=0)
+    schedule: Literal["constant", "cosine"] = "constant"
+    warmup_steps: int = Field(0, ge=0)
+    clip_norm: float = Field(0.0, ge=0)  # 0: gradients are not clipped
+    dice_share: float = Field(0.0, ge=0)  # the hair network's loss alone has it
+    ema_decay: float = Field(0.0, ge=0, lt=1)  # 0: the weights themselves are kept, not their running mean
+    precision: Literal["fp32", "bf16"] = "fp32"
+    workers: int = Field(1, ge=0)  # processes that make samples
+    log_every: int = Field(20, ge=1)
+    validate_every: int = Field(500, ge=1)
+    checkpoint_every: int = Field(500, ge=1)
+    checkpoint_minutes: float = Field(5.0, gt=0)  # whichever comes first
 
 
 def recipe_names(table: str) -> list[str]:

@@ -31,7 +31,7 @@ from device_app.live.refinement import (
 from device_app.live.refiner import Embedded, Refiner, refinement_missing
 from device_app.live.settings import PipelineSettings
 from device_app.manifest import Combination
-from device_app.vision.masks import CleanUp, combine_masks, drop_small, hair_mask
+from device_app.vision.masks import combine_masks, drop_small, hair_mask
 from device_app.vision.measure import measure_hairs
 from device_app.vision.preprocess import to_network_input
 from device_app.vision.prompts import PromptOptions, PromptPoints, draw_prompts
@@ -81,7 +81,6 @@ class Pipeline:
         self._settings = settings
         self._refiner: Refiner | None = None
         self._prepared: _Prepared | None = None
-        self._clean_up = CleanUp()
         self._bundle = bundle = load_bundle(settings.bundle_path)
         self._model = bundle.model(Task.HAIR)
         self._engine = open_engine(bundle, Task.HAIR, settings.precision, settings.threads)
@@ -209,7 +208,7 @@ class Pipeline:
             mask = np.zeros_like(refined_mask)
         else:
             mask = combine_masks(coarse_probability, refined.probability, how, size, threshold)
-            mask = drop_small(mask, self._clean_up.least_after(scale, size))
+            mask = drop_small(mask, self._settings.clean_up.least_after(scale, size))
         if corrected.count:
             near = near_points(corrected, mask.shape, size)
             mask = np.where(near, refined_mask, mask)
@@ -250,7 +249,7 @@ class Pipeline:
         coarse_mask = hair_mask(probability, size, self._model.threshold)
         clock.done("mask")
         leave_if(cancelled)
-        large = drop_small(coarse_mask, self._clean_up.least_before(self._settings.scale_um_per_px, size))
+        large = drop_small(coarse_mask, self._settings.clean_up.least_before(self._settings.scale_um_per_px, size))
         default = PromptOptions()
         options = PromptOptions(most_points=min(default.most_points, refiner.decoder.max_points))
         points = draw_prompts(large, options)

@@ -8,6 +8,7 @@ from pathlib import Path
 from calibration.optics.illumination import FlatField
 from device_app.engines.engine import Precision
 from device_app.vision.hairs import TRICHOSCOPY, HairClasses
+from device_app.vision.masks import CleanUp
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class PipelineSettings:
             single pictures, not for the live loop.
         refine_still: refine by itself what stands still, where the bundle can. The live session asks for it; the
             pipeline does not look at it.
+        clean_up: how large a part of a mask must be to be prompted and to be kept when a picture is refined.
         network_at_least_ms: run the network again and again until it has taken this long: a slower machine, for the
             bench of the screen. 0: once.
     """
@@ -41,6 +43,7 @@ class PipelineSettings:
     picture_size: tuple[int, int] | None = None
     flat_field: FlatField | None = field(default=None, compare=False)
     closer: bool = False
+    clean_up: CleanUp = field(default_factory=CleanUp)
     refine_still: bool = False
     network_at_least_ms: float = 0.0
 

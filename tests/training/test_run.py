@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.utils.data import Dataset
@@ -31,9 +31,13 @@ def _recipe(**training: object) -> _Recipe:
     return _Recipe(training=TrainingSection(steps=6, batch_size=2, workers=0, log_every=1, **training))
 
 
-def _train(folder: Path, recipe: _Recipe, worst: int = 10**6, scores: tuple[float, ...] = (0.5,), **how: object) -> float:
+def _train(
+    folder: Path, recipe: _Recipe, worst: int = 10**6, scores: tuple[float, ...] = (0.5,), **how: object
+) -> float:
     """Train one weight by hand-made losses, from sample ``worst`` on no number; returns the best score."""
-    run = open_run(folder, recipe, lambda values, _: _Recipe.model_validate(values), how.get("resume") is True, cpu=True)
+    run = open_run(
+        folder, recipe, lambda values, _: _Recipe.model_validate(values), how.get("resume") is True, cpu=True
+    )
     torch.manual_seed(0)
     left = list(scores)
 
@@ -46,7 +50,8 @@ def _train(folder: Path, recipe: _Recipe, worst: int = 10**6, scores: tuple[floa
 
     _, _, best = train_steps(
         run, "digest", _Numbers(), torch.tensor, nn.Linear(1, 1), loss_of,
-        validate=lambda kept, sheet: {"score": left.pop(0)}, save=save, scores=("score",), best_by="score", minutes=None,
+        validate=lambda kept, sheet: {"score": left.pop(0)}, save=save, scores=("score",), best_by="score",
+        minutes=None,
     )  # fmt: skip
     return best
 
@@ -70,7 +75,41 @@ def test_the_best_weights_are_those_of_the_highest_score(tmp_path: Path) -> None
     assert torch.load(tmp_path / "weights.pt")["step"] == 6
 
 
-@given(st.integers(0, 50), st.integers(1, 5), st.integers(1, 3), st.integers(1, 5))
-def test_processes_share_the_samples_and_a_resumed_run_goes_on_where_it_was(
+@settings(deadline=None)
+@given(first=st.integers(0, 50), batch=st.integers(1, 9), world=st.integers(1, 4), steps=st.integers(1, 12))
+def test_processes_share_the_indices_of_a_step_and_resuming_continues_them(
     first: int, batch: int, world: int, steps: int
 ) -> None:
+    ranks = [list(StepBatches(0, first + steps, batch, rank, world)) for rank in range(world)]
+    flat = [index for step in zip(*ranks, strict=True) for part in step for index in part]
+    assert flat == list(range((first + steps) * world * batch))
+    for rank in range(world):
+        assert list(StepBatches(first, first + steps, batch, rank, world)) == ranks[rank][first:]
+
+
+def test_learning_rate_warms_up_and_falls_along_a_cosine() -> None:
+    section = TrainingSection(steps=110, batch_size=1, schedule="cosine", warmup_steps=10)
+    factors = [learning_rate_factor(step, section) for step in range(111)]
+    assert factors[0] == pytest.approx(0.1)
+    assert max(factors) == factors[10] == 1.0
+    assert factors[60] == pytest.approx(0.505)
+    assert factors[110] == pytest.approx(0.01)
+    assert factors[10:] == sorted(factors[10:], reverse=True)
+    constant = TrainingSection(steps=110, batch_size=1)
+    assert {learning_rate_factor(step, constant) for step in range(111)} == {1.0}
+
+
+def test_running_mean_follows_the_weights_and_copies_counters() -> None:
+    model = torch.nn.BatchNorm1d(1)
+    mean = running_mean(model, decay=0.9)
+    for step in range(200):
+        with torch.no_grad():
+            model.weight.fill_(1.0 if step < 100 else 3.0)
+            model.num_batches_tracked.fill_(step)
+        mean.update_parameters(model)
+        if step == 99:
+            assert mean.module.weight.item() == pytest.approx(1.0)
+        if step == 100:
+            assert mean.module.weight.item() == pytest.approx(1.2)
+    assert mean.module.weight.item() == pytest.approx(3.0, abs=1e-3)
+    assert int(mean.module.num_batches_tracked) == 199

@@ -1,1 +1,1 @@
-"""The sub-commands of ``scalpscope-train``, one module per network: ``segmentation``."""
+"""The sub-commands of ``scalpscope-train``, one module per network; ``options`` has what they share."""

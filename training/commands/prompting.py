@@ -11,6 +11,7 @@ import typer
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
 from calibration.errors import ScalpScopeError
+from training.commands import options
 from training.progress import console
 
 log = logging.getLogger(__name__)
@@ -79,18 +80,11 @@ def fetch(
 
 @app.command()
 def train(
-    run: Annotated[Path, typer.Option("--run", metavar="DIR", help="Folder of the run; made if missing.")],
+    run: options.RunFolder,
     config: Annotated[
         str | None, typer.Option("--config", "-c", metavar="NAME|FILE", help="A recipe: student ..., or a .toml file.")
     ] = None,
-    data: Annotated[
-        Path | None,
-        typer.Option(
-            "--data",
-            metavar="DIR",
-            help="Unlabelled scalp pictures; hair-free patches are cut from them. [default: scalp is drawn]",
-        ),
-    ] = None,
+    data: options.Data = None,
     coarse: Annotated[
         Path | None,
         typer.Option(
@@ -106,18 +100,12 @@ def train(
     start_from: Annotated[
         Path | None, typer.Option("--start-from", metavar="FILE", help="Begin with the weights of another run.")
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --run, by its own recipe.")] = False,
-    steps: Annotated[int | None, typer.Option("--steps", min=1, help="Steps, instead of the recipe's.")] = None,
-    batch_size: Annotated[
-        int | None, typer.Option("--batch-size", min=1, help="Pictures per step and process, instead of the recipe's.")
-    ] = None,
-    workers: Annotated[
-        int | None, typer.Option("--workers", min=0, help="Processes that draw and cut, instead of the recipe's.")
-    ] = None,
-    minutes: Annotated[
-        float | None, typer.Option("--minutes", min=0, help="Stop after this long, with a checkpoint to resume from.")
-    ] = None,
-    cpu: Annotated[bool, typer.Option("--cpu", help="Use the CPU also where there is a GPU.")] = False,
+    resume: options.Resume = False,
+    steps: options.Steps = None,
+    batch_size: options.BatchSize = None,
+    workers: options.Workers = None,
+    minutes: options.Minutes = None,
+    cpu: options.Cpu = False,
 ) -> None:
     """Teach a student without a teacher: SAM for hair, small enough for the device.
 
@@ -130,41 +118,23 @@ def train(
       scalpscope-train prompting train -c student --data pictures/ --run runs/student
       scalpscope-train prompting train --run runs/student --data pictures/ --resume
     """
-    from accelerate import PartialState
-
     from device_app.bundle import default_bundle_path
     from training.prompting.recipe import load_recipe, recipe_from_dict
     from training.prompting.train import train as train_student
-    from training.segmentation.checkpoint import CHECKPOINT, load_state
 
     changes = {"steps": steps, "batch_size": batch_size, "workers": workers}
-    changes = {name: value for name, value in changes.items() if value is not None}
-    if resume:
-        if config is not None or start_from is not None or changes:
-            raise ScalpScopeError(
-                "--resume goes on with the run's own recipe.",
-                "Leave out --config, --start-from, --steps, --batch-size and --workers.",
-            )
-        recipe = recipe_from_dict(load_state(run / CHECKPOINT).recipe, str(run))
-    else:
-        if config is None:
-            raise ScalpScopeError("No recipe was given.", "Add --config student, for one.")
-        recipe = load_recipe(config)
-        values = recipe.model_dump()
-        recipe = recipe_from_dict({**values, "training": {**values["training"], **changes}}, config)
+    only_new = {"--start-from": start_from}
+    recipe = options.choose_recipe(run, resume, config, "student", changes, load_recipe, recipe_from_dict, only_new)
     bundle = coarse or default_bundle_path()
     result = train_student(recipe, data, bundle, run, examples, start_from, resume, minutes, cpu)
-    if not PartialState().is_main_process:
-        return
-    ending = "finished" if result.finished else "stopped; --resume goes on"
-    typer.echo(f"{result.step} steps done, {ending}. Best validation Jaccard {result.best_jaccard:.4f}. See {run}.")
+    options.say_ended(run, result.step, result.finished, f"Best validation Jaccard {result.best_jaccard:.4f}")
 
 
 @app.command()
 def distil(
     teacher: Annotated[Path, typer.Option("--teacher", metavar="FILE", help="An official SAM checkpoint; see fetch.")],
-    data: Annotated[Path, typer.Option("--data", metavar="DIR", help="Unlabelled scalp pictures.")],
-    run: Annotated[Path, typer.Option("--run", metavar="DIR", help="Folder of the run; made if missing.")],
+    data: options.Pictures,
+    run: options.RunFolder,
     config: Annotated[
         str | None, typer.Option("--config", "-c", metavar="NAME|FILE", help="A recipe: distilled, or a .toml file.")
     ] = None,
@@ -177,19 +147,13 @@ def distil(
             "share it. [default: within --run]",
         ),
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --run, by its own recipe.")] = False,
-    steps: Annotated[int | None, typer.Option("--steps", min=1, help="Steps, instead of the recipe's.")] = None,
-    batch_size: Annotated[
-        int | None, typer.Option("--batch-size", min=1, help="Pictures per step and process, instead of the recipe's.")
-    ] = None,
-    workers: Annotated[
-        int | None, typer.Option("--workers", min=0, help="Processes that read pictures, instead of the recipe's.")
-    ] = None,
-    seed: Annotated[int | None, typer.Option("--seed", min=0, help="Instead of the recipe's.")] = None,
-    minutes: Annotated[
-        float | None, typer.Option("--minutes", min=0, help="Stop after this long, with a checkpoint to resume from.")
-    ] = None,
-    cpu: Annotated[bool, typer.Option("--cpu", help="Use the CPU also where there is a GPU.")] = False,
+    resume: options.Resume = False,
+    steps: options.Steps = None,
+    batch_size: options.BatchSize = None,
+    workers: options.Workers = None,
+    seed: options.Seed = None,
+    minutes: options.Minutes = None,
+    cpu: options.Cpu = False,
 ) -> None:
     """Teach a student's image encoder to answer as an official SAM does.
 
@@ -204,38 +168,18 @@ def distil(
       scalpscope-train prompting fetch mobile_sam --out checkpoints/
       scalpscope-train prompting distil --teacher checkpoints/mobile_sam.pt --data pictures/ --run runs/d -c distilled
     """
-    from accelerate import PartialState
-
     from training.prompting.checkpoints import open_checkpoint
     from training.prompting.distil import distil as distil_student
     from training.prompting.distil import distil_recipe_from_dict, load_distil_recipe
-    from training.segmentation.checkpoint import CHECKPOINT, load_state
 
     changes = {"steps": steps, "batch_size": batch_size, "workers": workers, "seed": seed}
-    changes = {name: value for name, value in changes.items() if value is not None}
-    if resume:
-        if config is not None or changes:
-            raise ScalpScopeError(
-                "--resume goes on with the run's own recipe.",
-                "Leave out --config, --steps, --batch-size, --workers and --seed.",
-            )
-        recipe = distil_recipe_from_dict(load_state(run / CHECKPOINT).recipe, str(run))
-    else:
-        if config is None:
-            raise ScalpScopeError("No recipe was given.", "Add --config distilled, for one.")
-        recipe = load_distil_recipe(config)
-        recipe = distil_recipe_from_dict(
-            {**recipe.model_dump(), "training": {**recipe.training.model_dump(), **changes}}, config
-        )
+    recipe = options.choose_recipe(
+        run, resume, config, "distilled", changes, load_distil_recipe, distil_recipe_from_dict
+    )
     sam = open_checkpoint(teacher)
     result = distil_student(recipe, sam, data, run, cache=cache, resume=resume, minutes=minutes, cpu=cpu)
-    if not PartialState().is_main_process:
-        return
-    ending = "finished" if result.finished else "stopped; --resume goes on"
-    typer.echo(
-        f"{result.step} steps done, {ending}. Best cosine with the teacher on held-out pictures "
-        f"{result.best_cosine:.4f}. See {run}."
-    )
+    best = f"Best cosine with the teacher on held-out pictures {result.best_cosine:.4f}"
+    options.say_ended(run, result.step, result.finished, best)
 
 
 @app.command()

@@ -9,8 +9,7 @@ from typing import Annotated
 import typer
 from rich.progress import track
 
-from calibration.errors import ScalpScopeError
-from training.commands import evaluation
+from training.commands import evaluation, options
 from training.progress import console
 
 app = typer.Typer(
@@ -19,37 +18,22 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-Data = Annotated[
-    Path | None,
-    typer.Option(
-        "--data",
-        metavar="DIR",
-        help="Unlabelled scalp pictures; hair-free patches are cut from them. [default: scalp is drawn from nothing]",
-    ),
-]
-
 
 @app.command()
 def train(
-    run: Annotated[Path, typer.Option("--run", metavar="DIR", help="Folder of the run; made if missing.")],
+    run: options.RunFolder,
     config: Annotated[
         str | None,
         typer.Option("--config", "-c", metavar="NAME|FILE", help="A recipe: default, paper_full ..., or a .toml file."),
     ] = None,
-    data: Data = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --run, by its own recipe.")] = False,
-    steps: Annotated[int | None, typer.Option("--steps", min=1, help="Steps, instead of the recipe's.")] = None,
-    batch_size: Annotated[
-        int | None, typer.Option("--batch-size", min=1, help="Images per step and process, instead of the recipe's.")
-    ] = None,
-    workers: Annotated[
-        int | None, typer.Option("--workers", min=0, help="Processes that draw images, instead of the recipe's.")
-    ] = None,
-    seed: Annotated[int | None, typer.Option("--seed", min=0, help="Instead of the recipe's.")] = None,
-    minutes: Annotated[
-        float | None, typer.Option("--minutes", min=0, help="Stop after this long, with a checkpoint to resume from.")
-    ] = None,
-    cpu: Annotated[bool, typer.Option("--cpu", help="Use the CPU also where there is a GPU.")] = False,
+    data: options.Data = None,
+    resume: options.Resume = False,
+    steps: options.Steps = None,
+    batch_size: options.BatchSize = None,
+    workers: options.Workers = None,
+    seed: options.Seed = None,
+    minutes: options.Minutes = None,
+    cpu: options.Cpu = False,
 ) -> None:
     """Train the hair network.
 
@@ -63,33 +47,13 @@ def train(
       scalpscope-train segmentation train --run runs/first --data pictures/ --resume
       torchrun --nproc-per-node 4 -m -- training.cli segmentation train -c paper_full --data pictures/ --run runs/paper
     """
-    from accelerate import PartialState
-
-    from training.segmentation.checkpoint import CHECKPOINT, load_state
     from training.segmentation.recipe import load_recipe, recipe_from_dict
     from training.segmentation.train import train as train_network
 
     changes = {"steps": steps, "batch_size": batch_size, "workers": workers, "seed": seed}
-    changes = {name: value for name, value in changes.items() if value is not None}
-    if resume:
-        if config is not None or changes:
-            raise ScalpScopeError(
-                "--resume goes on with the run's own recipe.",
-                "Leave out --config, --steps, --batch-size, --workers and --seed.",
-            )
-        recipe = recipe_from_dict(load_state(run / CHECKPOINT).recipe, str(run))
-    else:
-        if config is None:
-            raise ScalpScopeError("No recipe was given.", "Add --config default, for one.")
-        recipe = load_recipe(config)
-        recipe = recipe_from_dict(
-            {**recipe.model_dump(), "training": {**recipe.training.model_dump(), **changes}}, config
-        )
+    recipe = options.choose_recipe(run, resume, config, "default", changes, load_recipe, recipe_from_dict)
     result = train_network(recipe, data, run, resume=resume, minutes=minutes, cpu=cpu)
-    if not PartialState().is_main_process:
-        return
-    ending = "finished" if result.finished else "stopped; --resume goes on"
-    typer.echo(f"{result.step} steps done, {ending}. Best validation Dice {result.best_dice:.4f}. See {run}.")
+    options.say_ended(run, result.step, result.finished, f"Best validation Dice {result.best_dice:.4f}")
 
 
 @app.command()
@@ -100,7 +64,7 @@ def pseudo(
     config: Annotated[str, typer.Option("--config", "-c", metavar="NAME|FILE", help="Whose images.")] = "default",
     width: Annotated[int | None, typer.Option("--width", min=32, help="In pixels, instead of the recipe's.")] = None,
     height: Annotated[int | None, typer.Option("--height", min=32, help="In pixels, instead of the recipe's.")] = None,
-    data: Data = None,
+    data: options.Data = None,
     conditions: Annotated[
         bool,
         typer.Option(
@@ -146,7 +110,7 @@ def pseudo(
 
 @app.command()
 def backgrounds(
-    data: Annotated[Path, typer.Option("--data", metavar="DIR", help="Unlabelled scalp pictures.")],
+    data: options.Pictures,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", metavar="FILE.png", help="A sheet of the patches, to look at.")
     ] = None,

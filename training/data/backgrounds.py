@@ -117,6 +117,13 @@ class BackgroundPool:
         self.patches = tuple(patches)
         self.procedural_share = procedural_share if self.patches else 1.0
 
+    def digest(self) -> str:
+        """SHA-256 of the patches' pixels: the same for the same pictures."""
+        digest = hashlib.sha256()
+        for patch in self.patches:
+            digest.update(patch.pixels.tobytes())
+        return digest.hexdigest()
+
     def split(self, fraction: float, seed: int = 0) -> tuple[BackgroundPool, BackgroundPool]:
         """Two pools, the second with about `fraction` of the originals; patches of one original stay together."""
         originals = sorted({patch.original for patch in self.patches})

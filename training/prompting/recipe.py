@@ -4,27 +4,23 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from training import recipes
 from training.prompting.losses import LossWeights
 from training.prompting.sampling import PromptShares
 from training.prompting.student import StudentConfig
+from training.recipes import Section, TrainingSection
 from training.segmentation.pseudo_images import PseudoImageRecipe
-from training.segmentation.recipe import TrainingSection
 
 _TABLE = "student"
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class StudentSection(_Section):
+class StudentSection(Section):
     """Which student; see `StudentConfig`."""
 
     backbone: str = "resnet18d"
-    backbone_options: dict[str, Any] = {}
+    backbone_options: dict[str, Any] = Field(default_factory=dict)
     width: int = Field(640, ge=64)
     height: int = Field(480, ge=64)
     fine_channels: int = Field(16, ge=0)
@@ -35,7 +31,7 @@ class StudentSection(_Section):
         return StudentConfig(**self.model_dump())
 
 
-class ExamplesSection(_Section):
+class ExamplesSection(Section):
     """What it is shown."""
 
     count: int = Field(4000, ge=1)  # pictures drawn once and kept on the disk, 1.5 MB each at 640x480
@@ -48,14 +44,14 @@ class ExamplesSection(_Section):
     thin_hair_px: int = Field(5, ge=1)
 
 
-class Recipe(_Section):
+class Recipe(Section):
     """Everything that decides what a run learns."""
 
     student: StudentSection = StudentSection()
     examples: ExamplesSection = ExamplesSection()
     prompts: PromptShares = PromptShares()
     losses: LossWeights = LossWeights()
-    pseudo_images: dict[str, Any] = {}
+    pseudo_images: dict[str, Any] = Field(default_factory=dict)
     training: TrainingSection
 
     def image_recipe(self) -> PseudoImageRecipe:

@@ -7,7 +7,6 @@ pixel: the student adds fine features of half the input's resolution and a head 
 
 from __future__ import annotations
 
-import pickle
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,7 +19,7 @@ from segment_anything.modeling.common import LayerNorm2d
 from torch import Tensor, nn
 
 from calibration.errors import ScalpScopeError
-from training.segmentation.checkpoint import save_atomically
+from training.checkpoint import read_weights, save_atomically
 
 PATCH = 16
 """Input pixels per cell of the embedding, along each side; SAM's own."""
@@ -311,13 +310,8 @@ def load_student(path: Path) -> Student:
     Raises:
         ScalpScopeError: the file is missing, damaged, or holds no student.
     """
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise ScalpScopeError(f"There is no file {path}.", "Check the path.") from error
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise ScalpScopeError(f"{path} cannot be read as weights: {error}.", "Give another file.") from error
-    if not isinstance(content, dict) or "student" not in content:
+    content = read_weights(path)
+    if "student" not in content:
         raise ScalpScopeError(f"{path} holds no student.", "Give weights.pt or best.pt of a prompting run.")
     student = Student(StudentConfig(**content["student"]))
     try:

@@ -16,8 +16,8 @@ from training.evaluation.mask_metrics import MaskCounts, count_mask, mean_scores
 from training.prompting.examples import Example
 from training.prompting.sampling import mask_prompt
 from training.prompting.student import PATCH, Masks, Prompts, Student
+from training.report import write_samples
 from training.segmentation.dataset import normalise
-from training.segmentation.report import write_samples
 
 SCORES = (
     "jaccard",  # of M_AP, points and mask prompt

@@ -1,68 +1,16 @@
-"""What a run leaves on the disk: `checkpoint.pt` to go on from, `weights.pt` and `best.pt` to use."""
+"""The hair network on the disk: written by its runs, read by the export and the evaluation."""
 
 from __future__ import annotations
 
-import os
-import pickle
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from calibration.errors import ScalpScopeError
+from training.checkpoint import read_weights, save_atomically
 from training.segmentation.u2net import WIDTHS, U2Net, U2NetConfig
-
-CHECKPOINT = "checkpoint.pt"
-WEIGHTS = "weights.pt"
-BEST = "best.pt"
-
-
-@dataclass(frozen=True)
-class RunState:
-    """All a resumed run needs to go on as if it had never stopped.
-
-    step: steps done.  best_dice: of the validation so far.  recipe: sections of the recipe, as plain values.
-    model, ema, optimizer, scheduler: state dictionaries (ema None where the recipe keeps none).
-    rng: torch's own random state.
-    backgrounds: digest of the patches it was trained on.
-    """
-
-    step: int
-    best_dice: float
-    recipe: dict[str, Any]
-    model: dict[str, Any]
-    ema: dict[str, Any] | None
-    optimizer: dict[str, Any]
-    scheduler: dict[str, Any]
-    rng: Tensor
-    backgrounds: str
-
-
-def save_atomically(value: Any, path: Path) -> None:
-    """``torch.save`` that leaves either the old file or the whole new one, also when killed in between."""
-    part = path.with_name(path.name + ".part")
-    with part.open("wb") as file:
-        torch.save(value, file)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
-
-
-def save_state(state: RunState, path: Path) -> None:
-    """Write everything a resumed run needs, whole or not at all."""
-    save_atomically({name: getattr(state, name) for name in state.__dataclass_fields__}, path)
-
-
-def load_state(path: Path) -> RunState:
-    """Read a ``checkpoint.pt``; raises ScalpScopeError when it is missing, damaged or something else."""
-    try:
-        return RunState(**_load(path))
-    except TypeError as error:
-        raise ScalpScopeError(
-            f"{path} is no checkpoint of a training run.", f"Give the {CHECKPOINT} of a run folder."
-        ) from error
 
 
 def save_network(network: U2Net, path: Path, recipe: dict[str, Any], step: int) -> None:
@@ -81,7 +29,7 @@ def load_network(path: Path) -> U2Net:
     Raises:
         ScalpScopeError: the file is missing, damaged, or holds no U²-Net.
     """
-    content = _load(path)
+    content = read_weights(path)
     if "network" in content:
         config = U2NetConfig(**content["network"])
         weights = content["weights"]
@@ -111,15 +59,3 @@ def _public_config(weights: dict[str, Any], path: Path) -> U2NetConfig:
         if first is not None and first.shape[0] == WIDTHS[variant][0][1][1]:
             return U2NetConfig.named(variant)
     raise ScalpScopeError(f"{path} holds no U²-Net.", "Give weights of a training run, u2net.pth or u2netp.pth.")
-
-
-def _load(path: Path) -> dict[str, Any]:
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise ScalpScopeError(f"There is no file {path}.", "Check the path.") from error
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise ScalpScopeError(f"{path} cannot be read as weights: {error}.", "Give another file.") from error
-    if not isinstance(content, dict):
-        raise ScalpScopeError(f"{path} holds no weights.", "Give another file.")
-    return content

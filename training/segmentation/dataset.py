@@ -5,7 +5,6 @@ Everything about one sample follows from its index alone, so a run that is kille
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import cv2
@@ -133,21 +132,3 @@ def collate(samples: list[Sample]) -> Sample:
         torch.stack([sample.mask for sample in samples]),
         torch.stack([sample.weight for sample in samples]),
     )
-
-
-class StepBatches:
-    """The sample indices of each step from ``first_step`` on, for process ``rank`` of ``world``."""
-
-    def __init__(self, first_step: int, last_step: int, batch_size: int, rank: int = 0, world: int = 1) -> None:
-        self.steps = range(first_step, last_step)
-        self.batch_size = batch_size
-        self.rank = rank
-        self.world = world
-
-    def __len__(self) -> int:
-        return len(self.steps)
-
-    def __iter__(self) -> Iterator[list[int]]:
-        for step in self.steps:
-            first = (step * self.world + self.rank) * self.batch_size
-            yield list(range(first, first + self.batch_size))

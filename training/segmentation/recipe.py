@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from calibration.errors import ScalpScopeError
 from training import recipes
+from training.recipes import Section, TrainingSection
 from training.segmentation.pseudo_images import PseudoImageRecipe
 from training.segmentation.u2net import WIDTHS, U2NetConfig
 
 _TABLE = "network"
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class NetworkSection(_Section):
+class NetworkSection(Section):
     """Which U²-Net."""
 
     variant: str = "slim"  # a table of widths: full, lite (the public ones) or slim (ours)
@@ -29,7 +26,7 @@ class NetworkSection(_Section):
         return U2NetConfig.named(self.variant, self.fold)
 
 
-class DataSection(_Section):
+class DataSection(Section):
     """What happens between a rendered pseudo-image and the network."""
 
     images: int = Field(0, ge=0)  # size of a fixed set, shuffled every epoch; 0: never the same image twice
@@ -43,34 +40,12 @@ class DataSection(_Section):
     thin_hair_px: int = Field(5, ge=1)
 
 
-class TrainingSection(_Section):
-    """How the weights are found."""
-
-    seed: int = Field(1, ge=0)
-    steps: int = Field(ge=1)
-    batch_size: int = Field(ge=1)  # per process
-    optimizer: Literal["adam", "adamw"] = "adam"
-    learning_rate: float = Field(1e-3, gt=0)
-    weight_decay: float = Field(0.0, ge=0)
-    schedule: Literal["constant", "cosine"] = "constant"
-    warmup_steps: int = Field(0, ge=0)
-    clip_norm: float = Field(0.0, ge=0)  # 0: gradients are not clipped
-    dice_share: float = Field(0.0, ge=0)
-    ema_decay: float = Field(0.0, ge=0, lt=1)  # 0: the weights themselves are kept, not their running mean
-    precision: Literal["fp32", "bf16"] = "fp32"
-    workers: int = Field(1, ge=0)  # processes that draw images
-    log_every: int = Field(20, ge=1)
-    validate_every: int = Field(500, ge=1)
-    checkpoint_every: int = Field(500, ge=1)
-    checkpoint_minutes: float = Field(5.0, gt=0)  # whichever comes first
-
-
-class Recipe(_Section):
+class Recipe(Section):
     """Everything that decides what a run learns; ``pseudo_images`` holds the keys of ``PseudoImageRecipe``."""
 
     network: NetworkSection = NetworkSection()
     data: DataSection = DataSection()
-    pseudo_images: dict[str, Any] = {}
+    pseudo_images: dict[str, Any] = Field(default_factory=dict)
     training: TrainingSection
 
     def image_recipe(self) -> PseudoImageRecipe:

@@ -7,14 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from support.tiny_bundle import make_tiny_bundle
 
 from device_app.bundle import Task, load_bundle
 from device_app.vision.preprocess import to_network_input
 from training.data.backgrounds import BackgroundPool
-from training.run import StepBatches
 from training.segmentation.dataset import MEAN, STD, PseudoImageSet, collate, normalise, thin_hair_weights
 from training.segmentation.pseudo_images import PseudoImageRecipe, render_pseudo_image
 from training.segmentation.recipe import DataSection
@@ -80,18 +77,6 @@ def test_normalisation_is_the_devices_own(tmp_path: Path) -> None:
     model = load_bundle(make_tiny_bundle(tmp_path / "bundle")).model(Task.HAIR)
     model = model.model_copy(update={"mean": MEAN, "std": STD, "input_shape": (1, 3, 48, 64)})
     np.testing.assert_allclose(normalise(image).numpy(), to_network_input(image, model)[0], atol=1e-5)
-
-
-@settings(deadline=None)
-@given(first=st.integers(0, 50), batch=st.integers(1, 9), world=st.integers(1, 4), steps=st.integers(1, 12))
-def test_processes_share_the_indices_of_a_step_and_resuming_continues_them(
-    first: int, batch: int, world: int, steps: int
-) -> None:
-    ranks = [list(StepBatches(0, first + steps, batch, rank, world)) for rank in range(world)]
-    flat = [index for step in zip(*ranks, strict=True) for part in step for index in part]
-    assert flat == list(range((first + steps) * world * batch))
-    for rank in range(world):
-        assert list(StepBatches(first, first + steps, batch, rank, world)) == ranks[rank][first:]
 
 
 @pytest.mark.parametrize(("thickness", "weight"), [(3, 3.0), (11, 1.0)])

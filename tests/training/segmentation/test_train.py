@@ -22,7 +22,6 @@ from device_app.images import write_png_atomically
 from training.checkpoint import load_state
 from training.cli import call
 from training.recipes import TrainingSection
-from training.run import learning_rate_factor, running_mean
 from training.segmentation.checkpoint import load_network
 from training.segmentation.losses import deep_supervision_loss
 from training.segmentation.recipe import Recipe, load_recipe
@@ -211,31 +210,3 @@ def test_the_network_learns() -> None:
         optimizer.step()
         losses.append(float(loss.detach()))
     assert losses[-1] < 0.5 * losses[0]
-
-
-def test_learning_rate_warms_up_and_falls_along_a_cosine() -> None:
-    section = TrainingSection(steps=110, batch_size=1, schedule="cosine", warmup_steps=10)
-    factors = [learning_rate_factor(step, section) for step in range(111)]
-    assert factors[0] == pytest.approx(0.1)
-    assert max(factors) == factors[10] == 1.0
-    assert factors[60] == pytest.approx(0.505)
-    assert factors[110] == pytest.approx(0.01)
-    assert factors[10:] == sorted(factors[10:], reverse=True)
-    constant = TrainingSection(steps=110, batch_size=1)
-    assert {learning_rate_factor(step, constant) for step in range(111)} == {1.0}
-
-
-def test_running_mean_follows_the_weights_and_copies_counters() -> None:
-    model = torch.nn.BatchNorm1d(1)
-    mean = running_mean(model, decay=0.9)
-    for step in range(200):
-        with torch.no_grad():
-            model.weight.fill_(1.0 if step < 100 else 3.0)
-            model.num_batches_tracked.fill_(step)
-        mean.update_parameters(model)
-        if step == 99:
-            assert mean.module.weight.item() == pytest.approx(1.0)
-        if step == 100:
-            assert mean.module.weight.item() == pytest.approx(1.2)
-    assert mean.module.weight.item() == pytest.approx(3.0, abs=1e-3)
-    assert int(mean.module.num_batches_tracked) == 199

@@ -18,7 +18,6 @@ from training.progress import console
 log = logging.getLogger(__name__)
 
 COLUMNS = ("step", "seconds", "loss", "learning_rate", "validation_loss")
-SCORES = ("pixel_f1", "jaccard", "dice")
 _LINE_EVERY_S = 30.0
 
 
@@ -48,6 +47,7 @@ class RunProgress:
             self._bar.stop()
 
     def update(self, step: int, loss: float) -> None:
+        """So many steps are done, the last of them with this loss."""
         now = time.monotonic()
         if self._bar:
             self._bar.update(self._task, completed=step, description=f"loss {loss:.3f}")
@@ -65,7 +65,7 @@ class Curves:
     later than its last checkpoint, are dropped: the resumed run writes them again.
     """
 
-    def __init__(self, folder: Path, first_step: int, scores: Sequence[str] = SCORES) -> None:
+    def __init__(self, folder: Path, first_step: int, scores: Sequence[str]) -> None:
         self._scores = tuple(scores)
         self._csv, self._png = folder / "curves.csv", folder / "curves.png"
         self.rows: list[dict[str, float]] = []
