@@ -179,7 +179,7 @@ def verify(
     precision: Annotated[str | None, typer.Option("--precision", help="Run this one only: fp32, int8_u8s8 ...")] = None,
 ) -> None:
     """Check a bundle: manifest, every file's SHA-256, and every network against its goldens on this machine."""
-    from device_app.bundle import Task, load_bundle
+    from device_app.bundle import load_bundle
     from device_app.engines.engine import Precision
     from device_app.engines.select import open_engine
 
@@ -188,13 +188,17 @@ def verify(
         raise ScalpScopeError(
             f"There is no precision '{precision}'.", f"Use one of: {', '.join(p.value for p in Precision)}."
         )
-    model = loaded.model(Task.HAIR)
-    for wanted in [Precision(precision)] if precision else list(model.files):
-        engine = open_engine(loaded, Task.HAIR, wanted)
-        typer.echo(
-            f"{wanted.value}: good on {engine.backend} (mean difference {engine.goldens.mean_abs_diff:.5f}, "
-            f"mask Dice {engine.goldens.mask_dice:.4f})"
-        )
+    wanted = [
+        (task, each)
+        for task in loaded.tasks
+        for each in loaded.model(task).files
+        if precision is None or each.value == precision
+    ]
+    if not wanted:
+        raise ScalpScopeError(f"No network of {path} has a {precision} file.", "Leave --precision out.")
+    for task, each in wanted:
+        engine = open_engine(loaded, task, each)
+        typer.echo(f"{task.value} {each.value}: good on {engine.backend} ({engine.goldens})")
         engine.close()
     note = " For demonstration only." if loaded.demonstration_only else ""
     typer.echo(f"Bundle {loaded.name} {loaded.version} is whole.{note}")

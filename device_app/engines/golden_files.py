@@ -19,8 +19,8 @@ SAMPLES = 16384
 """How many values of an encoder's output are kept of each golden picture, about."""
 
 _WIDE = ("point_coords",)  # int8 would put the points on a grid of five pixels
-_MAP_LEVELS = 31  # codes of features and mask prompts run from -31 to 31: half the file, and FP32 answers what is left
-_PROBABILITY_STEP = 5  # of 255
+_MAP_LEVELS = 15  # codes of features and mask prompts run from -15 to 15: a third of the file, and FP32 answers those
+_PROBABILITY_STEP = 15  # of 255
 
 
 @dataclass(frozen=True)

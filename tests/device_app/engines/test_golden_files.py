@@ -84,7 +84,7 @@ def test_the_inputs_of_a_golden_are_the_values_that_fp32_was_given() -> None:
     answer = {"masks": np.zeros((1, 4, 2, 2), np.float32), "iou_predictions": np.ones((1, 4), np.float32)}
     stored = pack_decoder_goldens([(packed, answer), (packed, answer)])
     assert {name.split(".")[0] for name in stored} == {"0", "1"}
-    assert np.abs(stored["1.probabilities"] / 255 - 0.5).max() <= 0.01 and stored["1.iou_predictions"].shape == (4,)
+    assert np.abs(stored["1.probabilities"] / 255 - 0.5).max() <= 0.03 and stored["1.iou_predictions"].shape == (4,)
 
 
 def test_no_logit_is_too_large() -> None:

@@ -68,7 +68,8 @@ def test_a_network_that_comes_in_one_precision_is_no_fallback(sam: Bundle) -> No
 def test_the_goldens_of_sam_are_reproduced(sam: Bundle) -> None:
     encoder, decoder = open_engine(sam, Task.SAM_ENCODER).goldens, open_engine(sam, Task.SAM_DECODER).goldens
     assert encoder.mean_abs_diff < 1e-3 and encoder.mask_dice is None and encoder.iou_diff is None
-    assert decoder.mean_abs_diff < 0.003 and decoder.mask_dice == 1.0
+    assert decoder.mean_abs_diff < 0.035  # the probabilities are kept in coarse steps
+    assert decoder.mask_dice == 1.0
     assert decoder.iou_diff is not None and decoder.iou_diff < 1e-6
     assert "predicted IoU" in str(decoder) and "Dice" not in str(encoder)
 

@@ -172,10 +172,10 @@ def test_all_of_a_picture_is_one_part_and_none_is_no_part(value):
 
 def test_without_a_scale_the_authors_pixels_hold():
     clean_up = CleanUp()
-    assert (clean_up.least_before(None), clean_up.least_after(None)) == (250, 400)
+    assert (clean_up.least_before(None), clean_up.least_after(None)) == (250, 100)
     # Larger pictures: as they are. Smaller ones: the same share of the picture.
-    assert clean_up.least_after(None, (1920, 1080)) == 400
-    assert clean_up.least_after(None, (320, 240)) == 100
+    assert clean_up.least_after(None, (1920, 1080)) == 100
+    assert clean_up.least_after(None, (320, 240)) == 25
     assert clean_up.least_before(None, (320, 240)) == 62.5
 
 
@@ -188,7 +188,7 @@ def test_with_a_scale_the_area_holds_whatever_the_picture():
 
 @pytest.mark.parametrize("scale_um_per_px", [1.0, 2.0, 3.0, 4.5, 6.0, 8.0])
 def test_a_short_vellus_hair_is_kept_and_a_small_flake_is_not(scale_um_per_px):
-    length, thickness, flake = (round(um / scale_um_per_px) for um in (300, 20, 50))
+    length, thickness, flake = (round(um / scale_um_per_px) for um in (300, 20, 25))
     mask = np.zeros((400, 400), np.uint8)
     mask[20 : 20 + thickness, 20 : 20 + length] = 255
     hair = mask.copy()
