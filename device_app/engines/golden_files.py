@@ -156,8 +156,9 @@ def pack_decoder_goldens(
 
 
 def _coarsely(probabilities: np.ndarray) -> np.ndarray:
-    """Probabilities as uint8 of 255, in steps that compress."""
-    return np.round(probabilities * (255 / _PROBABILITY_STEP)).astype(np.uint8) * np.uint8(_PROBABILITY_STEP)
+    """Probabilities as uint8 of 255, in steps that compress; what is at 0.5 or above stays so."""
+    steps = np.floor(probabilities * (255 / _PROBABILITY_STEP) + 0.5)
+    return steps.astype(np.uint8) * np.uint8(_PROBABILITY_STEP)
 
 
 def read_goldens(folder: Path, model: ModelEntry) -> HairGoldens | EncoderGoldens | tuple[DecoderGolden, ...]:
