@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 _ROOT = Path(__file__).resolve().parents[2]
 
 LIVE_NICENESS = 5  # the picture on the screen comes first
-REFINE_NICENESS = 10  # then the live analysis, then the refinement
+REFINE_NICENESS = 19  # then the live analysis, then the refinement
 
 
 class WorkerLost(Exception):
