@@ -37,7 +37,6 @@ from device_app.vision.preprocess import to_network_input
 from device_app.vision.prompts import PromptOptions, PromptPoints, draw_prompts
 from device_app.vision.quarters import join_views, quarter_boxes
 
-
 MOST_POINTS = 400
 """Points drawn for one picture, at most: as dense as those the student was taught with. More cost the decoder time, and
 changed nothing in validation pictures."""

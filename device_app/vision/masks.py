@@ -119,9 +119,9 @@ class CleanUp:
     is kept, even if it comes in pieces.
 
     Before prompting the authors' 250 px hold; after combining, their 400 px dropped more thin hair than flakes in
-    validation pictures, and a quarter of it stays. Without a scale nothing says whether a picture larger than theirs shows more scalp or the same scalp finer, so that the
-    pixels are taken as they are; in a smaller picture they shrink with its area. Either way rather a speck is kept
-    than a hair dropped.
+    validation pictures, and a quarter of it stays. Without a scale nothing says whether a picture larger than theirs
+    shows more scalp or the same scalp finer, so that the pixels are taken as they are; in a smaller picture they shrink
+    with its area. Either way rather a speck is kept than a hair dropped.
 
     Attributes:
         before_px, after_px: least area in pixels where there is no scale (the authors': 250 and 400, in 640x480).
