@@ -26,11 +26,13 @@ from device_app.live.refinement import (
     near_points,
     never,
     points_of,
+    reach_px,
     without_contradiction,
 )
 from device_app.live.refiner import Embedded, Refiner, refinement_missing
 from device_app.live.settings import PipelineSettings
 from device_app.manifest import Combination
+from device_app.vision.corrections import heed
 from device_app.vision.masks import combine_masks, drop_small, hair_mask
 from device_app.vision.measure import measure_hairs
 from device_app.vision.preprocess import to_network_input
@@ -215,11 +217,15 @@ class Pipeline:
             mask = drop_small(mask, self._settings.clean_up.least_after(scale, size))
         if corrected.count:
             near = near_points(corrected, mask.shape, size)
-            mask = np.where(near, refined_mask, mask)
+            followed = np.where(near, refined_mask, mask)
+            mask = heed(followed, image, corrected, reach_px(size))
         probability = _joint_probability(before.coarse_probability, refined.probability, how)
         if corrected.count:
             near = near_points(corrected, probability.shape, size)
             probability = np.where(near, cv2.resize(refined.probability, probability.shape[::-1]), probability)
+            said = cv2.resize(mask, probability.shape[::-1], interpolation=cv2.INTER_NEAREST)
+            sams = cv2.resize(followed, probability.shape[::-1], interpolation=cv2.INTER_NEAREST)
+            probability = np.where(said != sams, np.float32(said > 0), probability)
         clock.done("combine")
         leave_if(cancelled)
         backend = f"{self.backend}; SAM {refiner.backend}"

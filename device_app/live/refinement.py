@@ -90,7 +90,7 @@ def without_contradiction(drawn: PromptPoints, corrections: PromptPoints, size: 
     A hair that M̂ misses is scalp to Algorithm 1, so a negative point may well lie on it; and a speck that M̂ takes for
     hair has positive ones.
     """
-    reach = _reach(size) / 2
+    reach = reach_px(size) / 2
     return PromptPoints(
         _away_from(drawn.positive, corrections.negative, reach), _away_from(drawn.negative, corrections.positive, reach)
     )
@@ -110,7 +110,7 @@ def near_points(points: PromptPoints, shape: tuple[int, int], size: tuple[int, i
     height, width = shape
     found = np.zeros(shape, np.uint8)
     factor_x, factor_y = width / size[0], height / size[1]
-    radius = _reach(size)
+    radius = reach_px(size)
     axes = max(1, round(radius * factor_x)), max(1, round(radius * factor_y))
     moved = points.scaled(factor_x, factor_y)
     for x, y in np.concatenate([moved.positive, moved.negative]).round().astype(int).tolist():
@@ -118,7 +118,7 @@ def near_points(points: PromptPoints, shape: tuple[int, int], size: tuple[int, i
     return found > 0
 
 
-def _reach(size: tuple[int, int]) -> float:
+def reach_px(size: tuple[int, int]) -> float:
     """How far a correction reaches in a picture of (width, height), in its pixels."""
     return float(CORRECTED_PX * (size[0] * size[1] / (640 * 480)) ** 0.5)
 

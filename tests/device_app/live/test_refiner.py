@@ -267,7 +267,7 @@ def test_a_small_picture_is_refined_as_a_large_one_is(pipeline: Pipeline) -> Non
 
 def test_a_small_part_of_the_coarse_mask_is_not_prompted(bundle: Path) -> None:
     image = picture()
-    image[50:58, 200:212] = HAIR  # 96 px, above a speck, below the least size
+    image[52:57, 201:211] = HAIR  # 50 px, above a speck, below the least size
     pipeline = Pipeline(PipelineSettings(bundle, scale_um_per_px=4.0, threads=1))
     refinement = pipeline.refine(frame_of(image))
     assert refinement.coarse_mask[54, 206]
