@@ -53,8 +53,8 @@ def evaluate(
         typer.Option(
             "--grid",
             min=0,
-            help="SAM automatic: points along each side; 0 leaves the row out of Table 1. 32 is what SAM's own generator "
-            "takes, and about a minute a picture on a processor.",
+            help="SAM automatic: points along each side; 0 leaves the row out of Table 1. SAM's own generator takes 32, "
+            "which is about a minute a picture on a processor.",
         ),
     ] = 8,
     conditions: Annotated[
