@@ -53,7 +53,7 @@ def evaluate(
         typer.Option(
             "--grid",
             min=0,
-            help="SAM automatic: points along each side; 0 leaves the row out of Table 1. SAM's own generator takes 32, "
+            help="SAM automatic: points along each side; 0 leaves the row out of Table 1. SAM's own takes 32, "
             "which is about a minute a picture on a processor.",
         ),
     ] = 8,
