@@ -35,6 +35,7 @@ class Masks(str, Enum):
     """Where the hair masks come from."""
 
     BUNDLE = "bundle"  # the network: the whole way of a frame
+    REFINED = "refined"  # the same, refined by SAM as a frozen picture is
     DEGRADED = "degraded"  # the truth, damaged as a network would: the measuring by itself
     TRUTH = "truth"  # the truth: what measuring can reach
 
@@ -96,6 +97,7 @@ def command(
     \b
     Examples:
       scalpscope bench phantoms
+      scalpscope bench phantoms --masks refined                 from SAM's masks
       scalpscope bench phantoms --masks degraded --count 20     the measuring alone, without the network
     """
     from rich.console import Console
@@ -258,6 +260,9 @@ def _finder(masks: Masks, bundle: Path | None, precision: str | None) -> tuple[F
     chosen = None if precision is None else Precision(precision)
     analyser = PictureAnalyser(bundle_path=bundle, precision=chosen, threads=2)
     named = f"{analyser.bundle}, {analyser.backend}"
+    if masks is Masks.REFINED:
+        analyser.open_refiner()
+        return lambda phantom, seed: analyser.refine(phantom.image).analysis.measurements.hairs, f"{named}, refined"
     return lambda phantom, seed: analyser.analyse(phantom.image).measurements.hairs, named
 
 

@@ -11,7 +11,7 @@ from support.strips import draw_strips
 from typer.testing import CliRunner
 
 from device_app.bench.phantom_masks import degraded_probability
-from device_app.bench.phantoms import Tally, draw_phantom, looks_in_turn, match_hairs
+from device_app.bench.phantoms import Masks, Tally, _finder, draw_phantom, looks_in_turn, match_hairs
 from device_app.cli import app
 from device_app.vision.masks import hair_mask
 from device_app.vision.measure import measure_hairs
@@ -85,3 +85,10 @@ def test_the_command_prints_and_writes_what_it_measured(tmp_path):
 def hairs_of_true_mask(phantom, seed):
     """Measured on the phantom's own mask."""
     return measure_hairs(phantom.image, phantom.mask).hairs
+
+
+def test_refined_masks_are_measured_too(phantom):
+    find_hairs, made_by = _finder(Masks.REFINED, None, None)
+    assert made_by.endswith("refined")
+    matched = match_hairs(phantom, find_hairs(phantom, 0))
+    assert len(matched) >= 0.7 * len(phantom.hairs)
