@@ -487,7 +487,12 @@ def test_interrupted_by_hand_the_summary_lists_what_is_done(
 ) -> None:
     out = tmp_path / "out"
     many_pictures(tmp_path / "in", hairy_pictures[0])
-    with start("analyse", tmp_path / "in", "--out", out, "--bundle", tiny_bundle) as process:
+
+    def listens_to_ctrl_c() -> None:  # a suite that a shell runs in the background hands on that it is ignored
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    words = ("analyse", tmp_path / "in", "--out", out, "--bundle", tiny_bundle)
+    with start(*words, preexec=listens_to_ctrl_c) as process:
         wait_for_first_result(process, out)
         process.send_signal(signal.SIGINT)
         _, err = process.communicate()
