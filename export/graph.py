@@ -32,6 +32,16 @@ def simplify(model: ModelProto) -> ModelProto:
     return shape_inference.infer_shapes(simpler, strict_mode=True)
 
 
+def session_of(model: ModelProto) -> ort.InferenceSession:
+    """A network that runs on the processor."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 2
+    options.log_severity_level = 3
+    # On cores shared with a training run, threads that wait in a loop are all that gets done.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+
+
 def sort_nodes(model: ModelProto) -> None:
     """Put every node after those it takes its inputs from, in place; the order stays where it was right."""
     made = {value.name for value in (*model.graph.input, *model.graph.initializer)} | {""}

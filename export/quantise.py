@@ -23,7 +23,7 @@ from onnxruntime.quantization.calibrate import CalibrationMethod, TensorData, Te
 from calibration.quantisation import RANGE_RULES, Loss, RangeRule, Sensitivity, TensorHistogram, find_float_layers
 from device_app.engines.engine import Precision
 from device_app.engines.goldens import mask_dice
-from export.graph import shapes_of, sort_nodes
+from export.graph import session_of, shapes_of, sort_nodes
 
 # Operators whose output is one of their inputs' values, moved or mixed: input and output share one range, so that the
 # int8 kernels copy bytes instead of rescaling each.
@@ -78,7 +78,7 @@ def collect_ranges(
     watched.graph.output.extend(
         helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in names if name not in known
     )
-    session = _session(watched)
+    session = session_of(watched)
     image = model.graph.input[0].name
     histograms = {name: TensorHistogram() for name in (image, *names)}
     parts = _within_memory(names, shapes_of(model))
@@ -206,10 +206,10 @@ def choose_and_quantise(
         quick: no search: the rule and the float layers that mostly win. For trying things out.
         advance: called with what is being done, once per step; `steps` says about how many there are.
     """
-    reference = [_run(_session(model), tensor) for tensor in held_out]
+    reference = [_run(session_of(model), tensor) for tensor in held_out]
 
     def loss_of(candidate: ModelProto) -> Loss:
-        session = _session(candidate)
+        session = session_of(candidate)
         outputs = [_run(session, tensor) for tensor in held_out]
         return Loss(
             tuple(mask_dice(a >= threshold, b >= threshold) for a, b in zip(outputs, reference, strict=True)),
@@ -298,15 +298,6 @@ def _share_ranges(model: ModelProto, ranges: dict[str, tuple[float, float]], flo
         union[find(name)] = (min(low, known[0]), max(high, known[1]))
     for name in ranges:
         ranges[name] = union[find(name)]
-
-
-def _session(model: ModelProto) -> ort.InferenceSession:
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = 2
-    options.log_severity_level = 3
-    # On cores shared with a training run, threads that wait in a loop are all that gets done.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
 
 def _run(session: ort.InferenceSession, tensor: np.ndarray) -> np.ndarray:

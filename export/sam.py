@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -30,7 +30,7 @@ from device_app.bundle import (
     load_bundle,
 )
 from device_app.engines.engine import Precision
-from device_app.engines.golden_files import read_hair_goldens
+from device_app.engines.golden_files import read_hair_goldens, sigmoid
 from device_app.engines.goldens import mask_dice
 from device_app.engines.select import open_engine
 from device_app.vision.masks import CleanUp, drop_small, hair_mask
@@ -40,8 +40,10 @@ from device_app.vision.sam import choose_mask, mask_prompt
 from export.bundle_writer import NetworkFiles, entry_template, write_bundle
 from export.frames import choose_frame_set, golden_pictures
 from export.golden_writer import decoder_goldens, encoder_goldens, hair_goldens
-from export.quantise import Flavour, Quantised, search
-from export.sam_onnx import export_decoder, export_encoder, nodes_beyond_fp16, session_of, to_fp16
+from export.graph import session_of
+from export.onnx import to_fp16
+from export.quantise import Flavour, search
+from export.sam_onnx import export_decoder, export_encoder, nodes_beyond_fp16
 from export.sam_onnx import layer_groups as encoder_groups
 from training.prompting.checkpoints import open_checkpoint
 from training.prompting.student import PromptedSam, from_official, load_student
@@ -68,7 +70,6 @@ class SamBuildSettings:
         calibration, held_out: numbers of real frames; seed: of their choice.
         quick: quantise without a search.
         overwrite: replace a bundle that is there.
-        quality: measured figures to add to the manifest's.
     """
 
     checkpoint: Path
@@ -87,7 +88,6 @@ class SamBuildSettings:
     seed: int = 0
     quick: bool = False
     overwrite: bool = False
-    quality: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -107,8 +107,6 @@ class SamBuilt:
 
     bundle: Bundle
     agreements: tuple[Agreement, ...]
-    quantised: Quantised | None
-    float_nodes: int
     report: Path
 
 
@@ -157,14 +155,14 @@ def build_sam(settings: SamBuildSettings, advance: Callable[[str], None] = lambd
         )
     advance("measuring masks")
     int8_models = {} if quantised is None else quantised.models
-    encoders = {**int8_models, Precision.FP16: to_fp16(encoder)}
+    encoders = {**int8_models, Precision.FP16: to_fp16(encoder, None)}
     agreements = [judge.agreement("encoder", precision, model, decoder) for precision, model in encoders.items()]
     int8 = [one.precision for one in agreements if one.kept and one.precision.startswith("int8")]
     shipped = {precision: model for precision, model in encoders.items() if precision.value in int8}
     if len(shipped) < len(Flavour):
         shipped |= {Precision.FP16: encoders[Precision.FP16]} if agreements[-1].kept else {Precision.FP32: encoder}
     float_nodes = nodes_beyond_fp16(decoder, judge.questions[: max(2, len(judge.questions) // 2)])
-    half = to_fp16(decoder, float_nodes)
+    half = to_fp16(decoder, None, float_nodes)
     agreements.append(judge.agreement("decoder", Precision.FP16, encoder, half))
     decoders = {Precision.FP16: half} if agreements[-1].kept else {Precision.FP32: decoder}
 
@@ -175,18 +173,21 @@ def build_sam(settings: SamBuildSettings, advance: Callable[[str], None] = lambd
         networks = [
             _hair_network(hair),
             NetworkFiles(
-                _with_quality(entry, settings, agreements, "encoder"),
+                _with_quality(entry, agreements, "encoder"),
                 _save(scratch, "encoder", shipped),
                 encoder_goldens(goldens),
                 reference=_save(scratch, "encoder", {Precision.FP32: encoder})[Precision.FP32],
             ),
             NetworkFiles(
-                _with_quality(
-                    _decoder_entry(settings, features, masks_shape), settings, agreements, "decoder"
-                ),
+                _with_quality(_decoder_entry(settings, features, masks_shape), agreements, "decoder"),
                 _save(scratch, "decoder", decoders),
-                decoder_goldens([judge.question(encoder, to_network_input(image, entry), asker.prompts(image))
-                                 for image in goldens]),
+                decoder_goldens(
+                    _questions(
+                        encoder,
+                        [to_network_input(image, entry) for image in goldens],
+                        [asker.prompts(image) for image in goldens],
+                    )
+                ),
                 reference=_save(scratch, "decoder", {Precision.FP32: decoder})[Precision.FP32],
             ),
         ]  # fmt: skip
@@ -200,7 +201,7 @@ def build_sam(settings: SamBuildSettings, advance: Callable[[str], None] = lambd
         "frames": list(frames.real_names),
     }
     write_text_atomically(report, json.dumps(content, indent=2) + "\n")
-    return SamBuilt(bundle, tuple(agreements), quantised, len(float_nodes), report)
+    return SamBuilt(bundle, tuple(agreements), report)
 
 
 class _Asker:
@@ -241,21 +242,12 @@ class _Judge:
         prompts: Sequence[dict[str, np.ndarray]],
     ) -> None:
         self._tensors, self._prompts = tensors, prompts
-        self._reference = encoder.SerializeToString()
-        self.questions = self._questions(encoder)
+        self.questions = _questions(encoder, tensors, prompts)
         self._wanted = _answers(decoder, self.questions)
-
-    def question(
-        self, encoder: ModelProto, tensor: np.ndarray, prompts: dict[str, np.ndarray]
-    ) -> dict[str, np.ndarray]:
-        """Everything the decoder is asked with for one picture."""
-        session = session_of(encoder)
-        names = [value.name for value in session.get_outputs()]
-        return {**dict(zip(names, session.run(names, {"image": tensor}), strict=True)), **prompts}
 
     def loss(self, encoder: ModelProto, decoder: ModelProto) -> Loss:
         """The loss of the chosen masks, in the form that the search for float layers compares."""
-        found = _answers(decoder, self._questions(encoder))
+        found = _answers(decoder, _questions(encoder, self._tensors, self._prompts))
         pairs = list(zip(found, self._wanted, strict=True))
         return Loss(
             tuple(mask_dice(a >= 0.5, b >= 0.5) for a, b in pairs),
@@ -268,13 +260,17 @@ class _Judge:
         mean = float(np.mean(ious))
         return Agreement(part, precision.value, mean, min(ious), mean >= LEAST_IOU)
 
-    def _questions(self, encoder: ModelProto) -> list[dict[str, np.ndarray]]:
-        session = session_of(encoder)
-        names = [value.name for value in session.get_outputs()]
-        return [
-            {**dict(zip(names, session.run(names, {"image": tensor}), strict=True)), **prompts}
-            for tensor, prompts in zip(self._tensors, self._prompts, strict=True)
-        ]
+
+def _questions(
+    encoder: ModelProto, tensors: Sequence[np.ndarray], prompts: Sequence[dict[str, np.ndarray]]
+) -> list[dict[str, np.ndarray]]:
+    """Everything the decoder is asked with, for each picture: what the encoder gives, and its prompts."""
+    session = session_of(encoder)
+    names = [value.name for value in session.get_outputs()]
+    return [
+        {**dict(zip(names, session.run(names, {"image": tensor}), strict=True)), **own}
+        for tensor, own in zip(tensors, prompts, strict=True)
+    ]
 
 
 def _answers(decoder: ModelProto, questions: Sequence[dict[str, np.ndarray]]) -> list[np.ndarray]:
@@ -283,8 +279,7 @@ def _answers(decoder: ModelProto, questions: Sequence[dict[str, np.ndarray]]) ->
     answers = []
     for question in questions:
         masks, ious = session.run(["masks", "iou_predictions"], question)
-        logits = masks[0, choose_mask(ious[0])]
-        answers.append(1 / (1 + np.exp(-np.clip(logits, -30, 30))))
+        answers.append(sigmoid(masks[0, choose_mask(ious[0])]))
     return answers
 
 
@@ -336,15 +331,14 @@ def _origin(settings: SamBuildSettings) -> dict[str, object]:
     }
 
 
-def _with_quality(entry: E, settings: SamBuildSettings, agreements: Sequence[Agreement], part: str) -> E:
+def _with_quality(entry: E, agreements: Sequence[Agreement], part: str) -> E:
     measured = {
         f"{one.precision}_mask_iou_{kind}": round(value, 5)
         for one in agreements
         if one.part == part and one.kept
         for kind, value in (("mean", one.mean_iou), ("worst", one.worst_iou))
     }
-    own = dict(settings.quality) if part == "decoder" else {}
-    return entry.model_copy(update={"quality": {**measured, **own}})
+    return entry.model_copy(update={"quality": measured})
 
 
 def _save(folder: Path, part: str, models: Mapping[Precision, ModelProto]) -> dict[Precision, Path]:

@@ -11,15 +11,13 @@ import warnings
 
 import numpy as np
 import onnx
-import onnxruntime as ort
 import torch
-from onnx import ModelProto, TensorProto
-from onnxruntime.transformers.float16 import convert_float_to_float16
+from onnx import ModelProto
 from torch import Tensor, nn
 
 from calibration.errors import ScalpScopeError
 from device_app.bundle import TensorSpec
-from export.graph import shapes_of, simplify, sort_nodes
+from export.graph import session_of, shapes_of, simplify
 from export.onnx import OPSET
 from training.prompting.student import PATCH, PromptedSam, Prompts
 
@@ -135,37 +133,6 @@ def layer_groups(model: ModelProto) -> dict[str, tuple[frozenset[str], float]]:
     return {group: (frozenset(names[group]), work[group] / total) for group in names}
 
 
-def to_fp16(model: ModelProto, float_nodes: frozenset[str] = frozenset()) -> ModelProto:
-    """The same network computing in FP16, with FP32 inputs and outputs; the nodes named stay in FP32."""
-    source = ModelProto()
-    source.CopyFrom(model)
-    half = convert_float_to_float16(source, keep_io_types=True, node_block_list=sorted(float_nodes))
-    _drop_round_trips(half)
-    sort_nodes(half)
-    onnx.checker.check_model(half, full_check=True)
-    return half
-
-
-def _drop_round_trips(model: ModelProto) -> None:
-    """Hand FP32 values from one FP32 node to the next as they are: the converter casts them to FP16 and back."""
-    casts = {
-        node.output[0]: (node.input[0], attribute.i)
-        for node in model.graph.node
-        if node.op_type == "Cast"
-        for attribute in node.attribute
-        if attribute.name == "to"
-    }
-    for node in model.graph.node:
-        for place, name in enumerate(node.input):
-            half, to = casts.get(name, ("", 0))
-            source, between = casts.get(half, ("", 0))
-            if to == TensorProto.FLOAT and between == TensorProto.FLOAT16:
-                node.input[place] = source
-    used = {name for node in model.graph.node for name in node.input} | {value.name for value in model.graph.output}
-    for node in [n for n in model.graph.node if n.op_type == "Cast" and n.output[0] not in used]:
-        model.graph.node.remove(node)
-
-
 def nodes_beyond_fp16(model: ModelProto, questions: list[dict[str, np.ndarray]]) -> frozenset[str]:
     """The nodes that make or take values near the end of FP16's range on any of these inputs.
 
@@ -237,12 +204,3 @@ def _compare(model: ModelProto, inputs: dict[str, Tensor], wanted: dict[str, Ten
                 f"(at most {PARITY:g} is right).",
                 "Another onnx, onnxruntime or torch version may help; the tested ones stand in constraints.txt.",
             )
-
-
-def session_of(model: ModelProto) -> ort.InferenceSession:
-    """A network that runs on the processor."""
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = 2
-    options.log_severity_level = 3
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])

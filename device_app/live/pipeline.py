@@ -175,7 +175,8 @@ class Pipeline:
         """Find and measure the hairs of a frame with SAM's help (ScalpVision, section 3.2), large pictures in quarters.
 
         M̂, small parts out, points drawn from it (Algorithm 1), SAM's mask M_AP, both combined as the bundle says, small
-        parts out, measured. Near a correction M_AP alone decides. Of the last frame everything up to the embedding is
+        parts out, measured. Near a correction M_AP alone decides, and where it does not
+        follow, the correction is drawn (`vision.corrections`). Of the last frame everything up to the embedding is
         kept: refined again with other corrections, it needs the decoder only.
 
         Args:
@@ -215,12 +216,10 @@ class Pipeline:
         else:
             mask = combine_masks(coarse_probability, refined.probability, how, size, threshold)
             mask = drop_small(mask, self._settings.clean_up.least_after(scale, size))
-        if corrected.count:
-            near = near_points(corrected, mask.shape, size)
-            followed = np.where(near, refined_mask, mask)
-            mask = heed(followed, image, corrected, reach_px(size))
         probability = _joint_probability(before.coarse_probability, refined.probability, how)
         if corrected.count:
+            followed = np.where(near_points(corrected, mask.shape, size), refined_mask, mask)
+            mask = heed(followed, image, corrected, reach_px(size))
             near = near_points(corrected, probability.shape, size)
             probability = np.where(near, cv2.resize(refined.probability, probability.shape[::-1]), probability)
             said = cv2.resize(mask, probability.shape[::-1], interpolation=cv2.INTER_NEAREST)

@@ -18,7 +18,8 @@ from device_app.engines.engine import Precision
 from device_app.live.refiner import Refiner
 from device_app.vision.prompts import PromptPoints
 from export.cli import app
-from export.graph import operators_of
+from export.graph import operators_of, session_of
+from export.onnx import to_fp16
 from export.sam import SamBuildSettings, build_sam
 from export.sam_onnx import (
     PROMPTS,
@@ -26,8 +27,6 @@ from export.sam_onnx import (
     export_encoder,
     layer_groups,
     nodes_beyond_fp16,
-    session_of,
-    to_fp16,
 )
 from tests.support.tiny_bundle import make_tiny_bundle
 from tests.support.tiny_student import HEIGHT, TINY, WIDTH, make_prompts, make_student, save_tiny_student
@@ -110,7 +109,7 @@ def test_fp16_agrees_and_keeps_its_inputs_and_outputs(
     student: Student, encoder: tuple[ModelProto, tuple[TensorSpec, ...]], decoder: ModelProto
 ) -> None:
     asked = question(student, encoder[1], 40)
-    half = to_fp16(decoder, nodes_beyond_fp16(decoder, [asked]))
+    half = to_fp16(decoder, None, nodes_beyond_fp16(decoder, [asked]))
     assert len(half.SerializeToString()) < 0.6 * len(decoder.SerializeToString())
     exact, found = session_of(decoder).run(None, asked), session_of(half).run(None, asked)
     assert found[0].dtype == np.float32
@@ -138,7 +137,7 @@ def test_a_layer_that_overflows_fp16_stays_in_fp32(
     beyond = nodes_beyond_fp16(large, [asked])
     assert any("narrow" in name for name in beyond)
     assert not nodes_beyond_fp16(decoder, [asked])
-    blocked, lost = to_fp16(large, beyond), to_fp16(large)
+    blocked, lost = to_fp16(large, None, beyond), to_fp16(large, None)
     exact = session_of(large).run(["masks"], asked)[0]
     kept = session_of(blocked).run(["masks"], asked)[0]
     assert np.isfinite(kept).all()

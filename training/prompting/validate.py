@@ -31,8 +31,8 @@ SCORES = (
 _SHEET_ROWS = 6
 
 
-def ask(student: Student, example: Example, with_mask: bool, device: torch.device | str = "cpu") -> Masks:
-    """The student's answer for a whole picture of the size of its input."""
+def ask(student: Student, example: Example, device: torch.device | str = "cpu") -> tuple[Masks, Masks]:
+    """The student's answers for a whole picture of the size of its input: with the mask prompt, and by points alone."""
     coarse = clean_mask(cv2.compare(example.coarse, 127, cv2.CMP_GT))
     coords, labels = draw_prompts(coarse).coords_and_labels()
     height, width = example.coarse.shape
@@ -40,10 +40,12 @@ def ask(student: Student, example: Example, with_mask: bool, device: torch.devic
         torch.from_numpy(coords)[None],
         torch.from_numpy(labels)[None],
         torch.from_numpy(mask_prompt(example.coarse, 4 * height // PATCH, 4 * width // PATCH))[None, None],
-        torch.tensor([float(with_mask)]),
+        torch.ones(1),
     )
     prompts = Prompts(*(one.to(device) for one in prompts))
-    return student(normalise(example.image)[None].to(device, memory_format=torch.channels_last), prompts)
+    seen = student.image_encoder(normalise(example.image)[None].to(device, memory_format=torch.channels_last))
+    points_alone = prompts._replace(has_mask=torch.zeros_like(prompts.has_mask))
+    return student.decode(*seen, prompts), student.decode(*seen, points_alone)
 
 
 @torch.no_grad()
@@ -58,13 +60,12 @@ def validate(
         truth = example.coverage > 127
         coarse = example.coarse / np.float32(255)
         found: dict[str, np.ndarray] = {"jaccard_coarse": coarse}
-        for with_mask, name in ((True, "jaccard"), (False, "jaccard_points")):
-            masks = ask(student, example, with_mask, device)
+        for name, masks in zip(("jaccard", "jaccard_points"), ask(student, example, device), strict=True):
             best = 1 + int(masks.iou[0, 1:].argmax())
             low = F.interpolate(masks.low[:, best : best + 1].float(), size=truth.shape, mode="bilinear")
             full = low if masks.full is None else masks.full[:, best : best + 1].float()
             found[name] = torch.sigmoid(full)[0, 0].cpu().numpy()
-            if with_mask:
+            if name == "jaccard":
                 found["jaccard_low"] = torch.sigmoid(low)[0, 0].cpu().numpy()
                 true_iou = mean_scores([count_mask(found[name] >= 0.5, truth)]).jaccard
                 errors.append(abs(float(masks.iou[0, best]) - true_iou))
