@@ -1,7 +1,7 @@
 """What a bundle's `manifest.json` may say: the schema, strict, an unknown key is refused. DESIGN, "The bundle".
 
-Schema 1 knows the hair network alone; schema 2 adds the two halves of SAM. A manifest of either is read, the newer one
-is written.
+Schema 1 knows the hair network alone; schema 2 adds the two halves of SAM, schema 3 the classifiers. A manifest of any
+is read, the newest is written.
 """
 
 from __future__ import annotations
@@ -17,10 +17,13 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from calibration.errors import ScalpScopeError
 from device_app.engines.engine import Precision
 
-SCHEMA_VERSION: Literal[2] = 2
+SCHEMA_VERSION: Literal[3] = 3
 MANIFEST_NAME = "manifest.json"
 POINTS: Literal["points"] = "points"
 """The name of the decoder's axis that is as long as there are points."""
+
+CONDITIONS, SEVERITIES, QUALITIES = 3, 4, 3
+"""Dandruff, excess sebum, erythema; good, mild, moderate, severe; gradable, out of focus, no scalp."""
 
 MASKS = 4
 """Masks that SAM's decoder answers: one for a single unambiguous object, then three for whole, part and sub-part."""
@@ -39,6 +42,9 @@ class Task(str, Enum):
     HAIR = "hair"
     SAM_ENCODER = "sam_encoder"
     SAM_DECODER = "sam_decoder"
+    CONDITIONS = "conditions"  # presence and severity of dandruff, excess sebum, erythema, in a microscope's picture
+    SCALP_CONDITION = "scalp_condition"  # one of several, such as alopecia or psoriasis, in a microscope's picture
+    HAIR_LOSS_STAGE = "hair_loss_stage"  # in an overview photograph of a head
 
 
 class ColourOrder(str, Enum):
@@ -146,6 +152,27 @@ class MaskGoldens(BundleFile):
     tolerance: dict[Precision, MaskTolerance]
 
 
+class LogitTolerance(_Strict):
+    """The same for a classifier.
+
+    Attributes:
+        max_probability_diff: largest difference of any probability (of a presence, a severity, a class, the picture's
+            quality), 0..1.
+        max_mean_map_diff: mean absolute difference of the heat maps, 0..1.
+        max_relative_distance_diff: largest difference of the distance, over FP32's.
+    """
+
+    max_probability_diff: Share
+    max_mean_map_diff: Share
+    max_relative_distance_diff: Annotated[float, Field(ge=0)]
+
+
+class LogitGoldens(BundleFile):
+    """An npz with `images` and every output by FP32; see `device_app.engines.golden_files`."""
+
+    tolerance: dict[Precision, LogitTolerance]
+
+
 class ModelEntry(_Strict):
     """One network of the bundle: what all entries share. An engine needs no more than this.
 
@@ -160,7 +187,7 @@ class ModelEntry(_Strict):
 
     task: Task
     files: Annotated[dict[Precision, BundleFile], Field(min_length=1)]
-    goldens: Goldens | FeatureGoldens | MaskGoldens
+    goldens: Goldens | FeatureGoldens | MaskGoldens | LogitGoldens
     trained_on: str
     licence: str
     credit: str
@@ -317,13 +344,140 @@ class SamDecoderEntry(ModelEntry):
         return self
 
 
-AnyEntry: TypeAlias = Annotated[HairEntry | SamEncoderEntry | SamDecoderEntry, Field(discriminator="task")]
+class Limits(_Strict):
+    """What a classifier must be shown to judge; beyond any of them a picture is refused. From validation pictures.
+
+    Attributes:
+        darkest, brightest: mean of the picture, grey levels 0..255.
+        most_out_of_focus, most_no_scalp: probability by the network's own `quality` output.
+        farthest: its `distance` output.
+        rule: in one sentence, how they were chosen.
+    """
+
+    darkest: Annotated[float, Field(ge=0, le=255)]
+    brightest: Annotated[float, Field(ge=0, le=255)]
+    most_out_of_focus: Share
+    most_no_scalp: Share
+    farthest: Positive
+    rule: Annotated[str, Field(min_length=1)]
+
+
+class Calibration(_Strict):
+    """What turns the logits of the conditions network into probabilities; fitted on validation pictures.
+
+    A presence is the sigmoid of ``logit / temperature + bias``, a severity the softmax of ``logits / temperature``; one
+    value for each condition.
+    """
+
+    presence_temperature: tuple[Positive, Positive, Positive]
+    presence_bias: tuple[float, float, float]
+    severity_temperature: tuple[Positive, Positive, Positive]
+
+
+class ClassifierEntry(PictureEntry):
+    """A network that judges a whole picture, and says where it looked and whether it should judge it at all.
+
+    The input's planes are red, green and blue, then with `hsv` hue, saturation and value, then with `mask` the hair mask
+    M, all on 0..1, before `mean` and `std`; one of those for each plane.
+
+    Attributes:
+        hsv, mask: which planes there are beside red, green and blue.
+        map_size: (height, width) of a heat map.
+        limits: beyond which there is no judgement.
+    """
+
+    input_shape: tuple[Literal[1], Annotated[int, Field(ge=3, le=7)], Side, Side]  # type: ignore[assignment]
+    mean: Annotated[tuple[float, ...], Field(min_length=3, max_length=7)]  # type: ignore[assignment]
+    std: Annotated[tuple[Positive, ...], Field(min_length=3, max_length=7)]  # type: ignore[assignment]
+    goldens: LogitGoldens
+    hsv: bool = False
+    mask: bool = False
+    map_size: tuple[Side, Side]
+    limits: Limits
+
+    @property
+    @abstractmethod
+    def maps(self) -> int:
+        """How many heat maps there are."""
+
+    @property
+    @abstractmethod
+    def judgements(self) -> tuple[TensorSpec, ...]:
+        """The outputs of its own task, logits."""
+
+    @property
+    def outputs(self) -> tuple[TensorSpec, ...]:
+        return (
+            *self.judgements,
+            TensorSpec(name="quality", shape=(1, QUALITIES)),
+            TensorSpec(name="distance", shape=(1, 1)),
+            TensorSpec(name="heat_map", shape=(1, self.maps, *self.map_size)),
+        )
+
+    @model_validator(mode="after")
+    def _every_plane_is_known(self) -> ClassifierEntry:
+        planes = 3 + 3 * self.hsv + self.mask
+        if self.input_shape[1] != planes or len(self.mean) != planes or len(self.std) != planes:
+            raise ValueError(f"hsv {self.hsv} and mask {self.mask} make {planes} planes, with a mean and std each")
+        return self
+
+
+class ConditionsEntry(ClassifierEntry):
+    """Presence and severity of dandruff, excess sebum and erythema. ScalpVision, section 3.4.
+
+    Attributes:
+        calibration: from logits to probabilities.
+        claimed: whether its maker claims that it can grade each condition; one that is not claimed is never graded.
+    """
+
+    task: Literal[Task.CONDITIONS] = Task.CONDITIONS
+    calibration: Calibration
+    claimed: tuple[bool, bool, bool]
+
+    @property
+    def maps(self) -> int:
+        return CONDITIONS
+
+    @property
+    def judgements(self) -> tuple[TensorSpec, ...]:
+        return (
+            TensorSpec(name="presence", shape=(1, CONDITIONS)),
+            TensorSpec(name="severity", shape=(1, CONDITIONS, SEVERITIES)),
+        )
+
+
+class ClassEntry(ClassifierEntry):
+    """One class of several: the scalp's condition, or the stage of hair loss.
+
+    Attributes:
+        labels: names of the classes.
+        ordered: whether they are stages, one worse than the other.
+        temperature: from logits to probabilities: the softmax of ``logits / temperature``.
+    """
+
+    task: Literal[Task.SCALP_CONDITION, Task.HAIR_LOSS_STAGE]
+    labels: Annotated[tuple[Name, ...], Field(min_length=2, max_length=64)]
+    ordered: bool
+    temperature: Positive
+
+    @property
+    def maps(self) -> int:
+        return len(self.labels)
+
+    @property
+    def judgements(self) -> tuple[TensorSpec, ...]:
+        return (TensorSpec(name="classes", shape=(1, len(self.labels))),)
+
+
+AnyEntry: TypeAlias = Annotated[
+    HairEntry | SamEncoderEntry | SamDecoderEntry | ConditionsEntry | ClassEntry, Field(discriminator="task")
+]
 
 
 class Manifest(_Strict):
     """What `manifest.json` says. `schema_version` counts up when a key is added or changes its meaning."""
 
-    schema_version: Literal[1, 2]
+    schema_version: Literal[1, 2, 3]
     name: Label
     version: Label
     created: str
@@ -336,6 +490,8 @@ class Manifest(_Strict):
             raise ValueError("two models for one task")
         if self.schema_version == 1 and set(by_task) != {Task.HAIR}:
             raise ValueError("schema_version 1 knows the hair network alone")
+        if self.schema_version < 3 and any(isinstance(model, ClassifierEntry) for model in self.models):
+            raise ValueError("classifiers came with schema_version 3")
         encoder, decoder = by_task.get(Task.SAM_ENCODER), by_task.get(Task.SAM_DECODER)
         if (encoder is None) != (decoder is None):
             raise ValueError("SAM's encoder and decoder come together, and one of them is missing")

@@ -1,0 +1,1 @@
+"""Classifiers: conditions with their severity, scalp condition, hair-loss stage. Trained, calibrated, evaluated."""
