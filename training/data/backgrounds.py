@@ -137,16 +137,16 @@ class BackgroundPool:
         """One background: (height, width, 3) float32 RGB, 0..255."""
         if rng.random() < self.procedural_share:
             return render_procedural_scalp(rng, height, width)
-        picture = self._fill(rng, height, width)
+        picture = self.fill(rng, height, width)
         if rng.random() < 0.25:  # the light of one scalp on the texture of another
-            other = cv2.GaussianBlur(self._fill(rng, height, width), (0, 0), 12)
+            other = cv2.GaussianBlur(self.fill(rng, height, width), (0, 0), 12)
             picture = np.clip(picture - cv2.GaussianBlur(picture, (0, 0), 12) + other, 0, 255)
         if rng.random() < 0.3:
             light = fractal_noise(rng, height, width, max(height, width), 2)
             picture = np.clip(picture * (1 + rng.uniform(0.02, 0.1) * light[..., None]), 0, 255)
         return picture
 
-    def _fill(self, rng: np.random.Generator, height: int, width: int) -> np.ndarray:
+    def fill(self, rng: np.random.Generator, height: int, width: int) -> np.ndarray:
         """One patch, stretched a little, mirrored over its edges until it fills the picture."""
         pixels = self.patches[rng.integers(len(self.patches))].pixels
         stretch = float(np.exp(rng.uniform(np.log(0.7), np.log(2.6))))

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 # Mean skin colours from light to dark under white LED light, RGB; jittered below.
-_SKIN_TONES = np.array(
+SKIN_TONES = np.array(
     [(232, 205, 190), (214, 182, 162), (198, 160, 138), (170, 128, 104), (132, 94, 74), (92, 64, 50)], np.float32
 )
 
@@ -35,7 +35,7 @@ def render_procedural_scalp(rng: np.random.Generator, height: int, width: int) -
     Returns:
         (height, width, 3) float32 RGB, 0..255.
     """
-    tone = _SKIN_TONES[rng.integers(len(_SKIN_TONES))] * rng.uniform(0.75, 1.1) + rng.normal(0, 6, 3)
+    tone = SKIN_TONES[rng.integers(len(SKIN_TONES))] * rng.uniform(0.75, 1.1) + rng.normal(0, 6, 3)
     # Cheap microscopes rarely balance white: a cast over everything, towards blue or yellow.
     tone = tone * (1 + rng.normal(0, 0.06, 3))
     skin = np.empty((height, width, 3), np.float32)

@@ -89,13 +89,13 @@ def test_drawing_leaves_other_random_numbers_alone():
 
 
 def test_drawn_grades_are_independent_and_all_as_frequent():
-    grades = np.array([render_graded(seed, (64, 48)).severity for seed in range(400)])
+    grades = np.array([render_graded(seed, (64, 48)).severity for seed in range(200)])
     for condition in range(3):
         shares = np.bincount(grades[:, condition], minlength=4) / len(grades)
-        assert shares.min() > 0.18
-        assert shares.max() < 0.32
+        assert shares.min() > 0.15
+        assert shares.max() < 0.35
     between = np.corrcoef(grades.T)[np.triu_indices(3, 1)]
-    assert np.abs(between).max() < 0.15
+    assert np.abs(between).max() < 0.2
 
 
 @pytest.mark.parametrize("condition", range(3))
