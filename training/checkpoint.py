@@ -30,6 +30,8 @@ class RunState:
     model, ema, optimizer, scheduler: state dictionaries (ema None where the recipe keeps none).
     rng: torch's own random state.
     backgrounds: digest of what it is trained on.
+    stale: validations in a row without a better score.
+    device_rng: random state of the GPU, if it runs on one.
     """
 
     step: int
@@ -41,6 +43,8 @@ class RunState:
     scheduler: dict[str, Any]
     rng: Tensor
     backgrounds: str
+    stale: int = 0
+    device_rng: Tensor | None = None
 
 
 def save_atomically(value: Any, path: Path) -> None:

@@ -12,7 +12,7 @@ import typer
 from rich.logging import RichHandler
 
 from calibration.errors import ScalpScopeError
-from training.commands import prompting, segmentation
+from training.commands import classification, prompting, segmentation
 from training.progress import console
 
 EXIT_USER = 2
@@ -29,6 +29,7 @@ app = typer.Typer(
 )
 app.add_typer(segmentation.app, name="segmentation")
 app.add_typer(prompting.app, name="prompting")
+app.add_typer(classification.app, name="classification")
 
 
 @app.callback()

@@ -7,7 +7,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from calibration.errors import ScalpScopeError
 
@@ -34,8 +34,10 @@ class TrainingSection(Section):
     optimizer: Literal["adam", "adamw"] = "adam"
     learning_rate: float = Field(1e-3, gt=0)
     weight_decay: float = Field(0.0, ge=0)
-    schedule: Literal["constant", "cosine"] = "constant"
+    schedule: Literal["constant", "cosine", "cosine_restarts"] = "constant"
     warmup_steps: int = Field(0, ge=0)
+    restart_steps: int = Field(0, ge=0)  # length of the first cosine of `cosine_restarts`
+    restart_factor: int = Field(1, ge=1)  # each is so many times as long as the one before
     clip_norm: float = Field(0.0, ge=0)  # 0: gradients are not clipped
     dice_share: float = Field(0.0, ge=0)  # the hair network's loss alone has it
     ema_decay: float = Field(0.0, ge=0, lt=1)  # 0: the weights themselves are kept, not their running mean
@@ -43,8 +45,15 @@ class TrainingSection(Section):
     workers: int = Field(1, ge=0)  # processes that make samples
     log_every: int = Field(20, ge=1)
     validate_every: int = Field(500, ge=1)
+    patience: int = Field(0, ge=0)  # validations in a row without a better score that end the run; 0: none do
     checkpoint_every: int = Field(500, ge=1)
     checkpoint_minutes: float = Field(5.0, gt=0)  # whichever comes first
+
+    @model_validator(mode="after")
+    def _restarts_have_a_length(self) -> TrainingSection:
+        if self.schedule == "cosine_restarts" and not self.restart_steps:
+            raise ValueError("the schedule cosine_restarts needs restart_steps")
+        return self
 
 
 def recipe_names(table: str) -> list[str]:
@@ -56,13 +65,28 @@ def recipe_names(table: str) -> list[str]:
 def read_recipe(name_or_path: str | Path, table: str) -> tuple[dict[str, Any], str]:
     """The content of a recipe, and where it stands, by the name of a packaged one or by path.
 
+    A recipe may name another as its ``base``: it then says only what is different, key by key.
+
     Args:
         name_or_path: ``default``, or the path of a .toml file.
         table: see `recipe_names`.
 
     Raises:
-        ScalpScopeError: there is no such recipe, or it is no TOML.
+        ScalpScopeError: there is no such recipe, or it is no TOML, or its base has a base itself.
     """
+    values, name = _read_one(name_or_path, table)
+    if "base" not in values:
+        return values, name
+    based, base_name = _read_one(str(values.pop("base")), table)
+    if "base" in based:
+        raise ScalpScopeError(f"{base_name}, the base of {name}, has a base itself.", "Name that one as the base.")
+    for key, section in values.items():
+        both_are_tables = isinstance(section, dict) and isinstance(based.get(key), dict)
+        based[key] = {**based[key], **section} if both_are_tables else section
+    return based, name
+
+
+def _read_one(name_or_path: str | Path, table: str) -> tuple[dict[str, Any], str]:
     path = Path(name_or_path)
     if path.suffix != ".toml":
         known = recipe_names(table)

@@ -114,7 +114,8 @@ class Curves:
             axes.grid(alpha=0.3)
             if axes.lines:
                 axes.legend()
-        left.set_yscale("log")
+        if all(row["loss"] > 0 for row in self.rows if "loss" in row):  # that of SimSiam is negative
+            left.set_yscale("log")
         figure.savefig(self._png, dpi=100)
 
 

@@ -44,8 +44,8 @@ class RunRecipe(Protocol):
     def training(self) -> TrainingSection:
         """How the weights are found."""
 
-    def model_dump(self) -> dict[str, Any]:
-        """All sections, as plain values."""
+    def model_dump(self, *, mode: str = ...) -> dict[str, Any]:
+        """All sections, as values; with the mode "json" as plain ones."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def open_run(
     cv2.setNumThreads(1)  # worker processes make the samples; OpenCV's own threads do not survive the fork
     precision = "bf16" if recipe.training.precision == "bf16" else "no"
     accelerator = Accelerator(mixed_precision=precision, cpu=cpu)
-    return Run(folder, recipe.model_dump(), recipe.training, state, accelerator)
+    return Run(folder, recipe.model_dump(mode="json"), recipe.training, state, accelerator)
 
 
 def train_steps(
@@ -111,6 +111,7 @@ def train_steps(
     scores: Sequence[str],
     best_by: str,
     minutes: float | None,
+    groups: Callable[[Network], list[dict[str, Any]]] | None = None,
 ) -> tuple[int, bool, float]:
     """Train a network to the end of its recipe, and leave checkpoint, weights and curves in the run's folder.
 
@@ -125,9 +126,10 @@ def train_steps(
         scores: names of what validation measures, for the curves.
         best_by: the one of them whose highest value makes ``best.pt``.
         minutes: stop with a checkpoint after this long, to be resumed later; the schedule does not change.
+        groups: the network's parameters in groups, each with a learning rate of its own; None: all by the recipe's.
 
     Returns:
-        Steps done, whether that is all, and the best score so far (-1: none yet).
+        Steps done, whether that is all (also when it stopped early), and the best score so far (-1: none yet).
 
     Raises:
         ScalpScopeError: the loss is no longer a number.
@@ -135,11 +137,15 @@ def train_steps(
     section, state, accelerator = run.section, run.state, run.accelerator
     main = accelerator.is_main_process
     first_step = state.step if state else 0
+    stale = state.stale if state else 0
+    stopped_early = _patience_is_over(section, stale)
+    last_step = first_step if stopped_early else section.steps
     loader = DataLoader(
         samples,
         batch_sampler=StepBatches(
-            first_step, section.steps, section.batch_size, accelerator.process_index, accelerator.num_processes
+            first_step, last_step, section.batch_size, accelerator.process_index, accelerator.num_processes
         ),
+        generator=torch.Generator(),  # its own: a loader that begins anew must not draw from the network's
         num_workers=section.workers,
         collate_fn=collate,
         worker_init_fn=_one_thread_each,
@@ -147,7 +153,7 @@ def train_steps(
     )
 
     optimizer = _OPTIMIZERS[section.optimizer](
-        network.parameters(), lr=section.learning_rate, weight_decay=section.weight_decay
+        groups(network) if groups else network.parameters(), lr=section.learning_rate, weight_decay=section.weight_decay
     )
     scheduler = LambdaLR(optimizer, lambda step: learning_rate_factor(step, section))
     mean = running_mean(network, section.ema_decay) if section.ema_decay else None
@@ -158,6 +164,8 @@ def train_steps(
         if mean is not None and state.ema is not None:
             mean.load_state_dict(state.ema)
         torch.set_rng_state(state.rng)
+        if state.device_rng is not None and accelerator.device.type == "cuda":
+            torch.cuda.set_rng_state(state.device_rng)
     best = state.best_dice if state else -1.0
     # The scheduler stays out of `prepare`: accelerate would step it once per process, but a step is one step for all.
     model, optimizer = accelerator.prepare(network, optimizer)
@@ -201,8 +209,9 @@ def train_steps(
                 if validating and main:
                     found = validate(kept, run.folder / "samples" / f"step_{step:07d}.png")
                     row |= found
+                    stale += 1
                     if found[best_by] > best:
-                        best = found[best_by]
+                        best, stale = found[best_by], 0
                         save(kept, run.folder / BEST, run.recipe, step)
                     model.train()
                     log.info("step %d: %s", step, ", ".join(f"{k} {v:.4f}" for k, v in found.items()))
@@ -212,35 +221,56 @@ def train_steps(
                     if validating:
                         curves.draw()
 
+            if validating and section.patience:  # all processes stop at the same step, whoever knows it
+                if _patience_is_over(section, stale):
+                    accelerator.set_trigger()
+                stopped_early = accelerator.check_trigger()
+
             now = time.monotonic()
             if minutes is not None and now - started > 60 * minutes:
                 accelerator.set_trigger()
-            out_of_time = minutes is not None and accelerator.check_trigger()  # all processes stop at the same step
+            out_of_time = minutes is not None and accelerator.check_trigger()
             due = step % section.checkpoint_every == 0 or now - last_saved > 60 * section.checkpoint_minutes
-            if main and (due or last or out_of_time):
+            if main and (due or last or out_of_time or stopped_early):
+                on_gpu = accelerator.device.type == "cuda"
                 save_state(
                     RunState(
                         step, best, run.recipe, network.state_dict(), mean.state_dict() if mean else None,
                         optimizer.state_dict(), scheduler.state_dict(), torch.get_rng_state(), data_digest,
+                        stale, torch.cuda.get_rng_state() if on_gpu else None,
                     ),
                     run.folder / CHECKPOINT,
                 )  # fmt: skip
                 save(kept, run.folder / WEIGHTS, run.recipe, step)
                 last_saved = time.monotonic()
-            if out_of_time:
+            if out_of_time or stopped_early:
                 break
     accelerator.wait_for_everyone()
-    return step, step >= section.steps, best
+    if stopped_early and main:
+        log.info("stopped early: %d validations in a row were no better than %.4f", stale, best)
+    return step, stopped_early or step >= section.steps, best
+
+
+def _patience_is_over(section: TrainingSection, stale: int) -> bool:
+    return bool(section.patience) and stale >= section.patience
 
 
 def learning_rate_factor(step: int, section: TrainingSection) -> float:
-    """Share of the recipe's learning rate at ``step``: a linear warm-up, then constant or half a cosine down to 1 %."""
+    """Share of the recipe's learning rate at ``step``.
+
+    A linear warm-up, then constant, or half a cosine down to 1 %, or one such cosine after the other, each beginning
+    anew from the full rate (SGDR, arXiv 1608.03983; a period is counted in steps, as they are taken).
+    """
     if step < section.warmup_steps:
         return (step + 1) / section.warmup_steps
     if section.schedule == "constant":
         return 1.0
-    done = (step - section.warmup_steps) / max(1, section.steps - section.warmup_steps)
-    return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+    at, period = step - section.warmup_steps, max(1, section.steps - section.warmup_steps)
+    if section.schedule == "cosine_restarts":
+        period = section.restart_steps
+        while at >= period:
+            at, period = at - period, period * section.restart_factor
+    return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, at / period)))
 
 
 def running_mean(model: nn.Module, decay: float) -> AveragedModel:

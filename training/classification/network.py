@@ -1,7 +1,7 @@
 """The classifier: a timm backbone, a map of where each condition is, and heads that judge the whole picture.
 
-ScalpVision, section 3.4, has a presence head and a severity head for each condition on the backbone's pooled features. Here
-the presence head is a 1x1 convolution over the last feature map, pooled afterwards: with the mean as pooling that is
+ScalpVision, section 3.4, has a presence head and a severity head for each condition on the pooled features. Here the
+presence head is a 1x1 convolution over the last feature map, pooled afterwards: with the mean as pooling that is
 the very same linear head, and its map before pooling is the class activation map, so a device can show where the
 network looked without any gradient. Pooled by log-mean-exp a small flake is not drowned by a large clean scalp.
 """
@@ -183,7 +183,8 @@ class Unlikeness(nn.Module):
         """(N, C) -> (N, 1)."""
         centred = features - self.mean
         along = centred @ self.directions
-        left = centred - along @ self.directions.T
+        # The matrix as it is, not transposed: an exported graph then holds it once.
+        left = centred - nn.functional.linear(along, self.directions)
         whitened = ((along / self.deviations) ** 2).mean(dim=1, keepdim=True)
         return torch.sqrt(0.5 * (whitened + (left**2).sum(dim=1, keepdim=True) / self.rest))
 
@@ -202,11 +203,19 @@ def make_backbone(name: str, planes: int, size: tuple[int, int], drop_path: floa
         near = ", ".join(timm.list_models(f"*{name.split('_')[0]}*")[:6]) or "resnet18, efficientnet_lite0"
         raise ScalpScopeError(f"timm has no backbone named '{name}'.", f"Use one of its names, such as {near}.")
     asked = {"pretrained": False, "in_chans": planes, "num_classes": 0, "global_pool": ""}
-    for extra in ({"img_size": size, "drop_path_rate": drop_path}, {"drop_path_rate": drop_path}, {"img_size": size}, {}):
+    for extra in (
+        {"img_size": size, "drop_path_rate": drop_path},
+        {"drop_path_rate": drop_path},
+        {"img_size": size},
+        {},
+    ):
         try:
-            return timm.create_model(name, **asked, **extra)
+            backbone: nn.Module = timm.create_model(name, **asked, **extra)
         except TypeError:
             continue
+        if hasattr(backbone, "pre_logits"):
+            backbone.pre_logits = nn.Identity()  # VGG's hidden layers belong to its head: nine tenths of all weights
+        return backbone
     raise ScalpScopeError(f"timm cannot make the backbone '{name}' without its head.", "Use another backbone.")
 
 
@@ -229,3 +238,20 @@ def _token_grid(backbone: nn.Module, count: int, aspect: float) -> tuple[int, in
         return int(grid[0]), int(grid[1])
     pairs = [(rows, count // rows) for rows in range(1, count + 1) if count % rows == 0]
     return min(pairs, key=lambda pair: abs(math.log(pair[0] / pair[1] / aspect)))
+
+
+def freeze_unused(backbone: nn.Module, planes: int, size: tuple[int, int]) -> None:
+    """Stop training what no feature depends on, such as layers that belong to a head that is left out.
+
+    Several processes would wait for gradients that never come.
+
+    Args:
+        size: (height, width) of the input.
+    """
+    training = backbone.training
+    used = [one for one in backbone.parameters() if one.requires_grad]
+    features = feature_map(backbone.eval(), torch.zeros(1, planes, *size))
+    gradients = torch.autograd.grad(features.sum(), used, allow_unused=True)
+    for parameter, gradient in zip(used, gradients, strict=True):
+        parameter.requires_grad_(gradient is not None)
+    backbone.train(training)

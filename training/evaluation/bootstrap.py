@@ -5,7 +5,8 @@ Pictures, not pixels, are drawn again: pixels of one picture succeed and fail to
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -65,3 +66,31 @@ class Bootstrap:
             column = column[np.isfinite(column)]
             found.append(Figure(float(value), *np.percentile(column, edges).tolist()) if len(column) else Figure(value))
         return found
+
+
+class GroupBootstrap:
+    """The same where several pictures are of one patient or one original: whole groups are drawn again.
+
+    Args:
+        groups: the group of each picture, at least one picture.
+        seed: of the draw.
+        resamples: how often the groups are drawn again.
+    """
+
+    _MOST_WEIGHTS = 4_000_000
+    """Weights that are spread over pictures at a time: 32 MB."""
+
+    def __init__(self, groups: Sequence[str], seed: int = SEED, resamples: int = RESAMPLES) -> None:
+        names, self._member = np.unique(np.asarray(groups, dtype=str), return_inverse=True)
+        self._draws = Bootstrap(len(names), seed, resamples)
+
+    def figures(self, statistic: Callable[[np.ndarray], np.ndarray]) -> list[Figure | None]:
+        """As `Bootstrap.figures`, with weights of the pictures; None for a figure that is not defined for them."""
+
+        def spread(weights: np.ndarray) -> np.ndarray:
+            rows = max(1, self._MOST_WEIGHTS // len(self._member))
+            parts = [weights[start : start + rows] for start in range(0, len(weights), rows)]
+            return np.concatenate([statistic(part[:, self._member]) for part in parts])
+
+        found = self._draws.figures(spread)
+        return [figure if math.isfinite(figure.value) else None for figure in found]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training.evaluation.bootstrap import Bootstrap, Figure
+from training.evaluation.bootstrap import Bootstrap, Figure, GroupBootstrap
 
 
 def _mean(values: np.ndarray, bootstrap: Bootstrap) -> Figure:
@@ -72,6 +72,7 @@ def test_a_ratio_over_nothing_does_not_count() -> None:
     assert figure == Figure(0.5, 0.5, 0.5)
 
 
+@settings(deadline=None)
 @given(values=st.lists(st.floats(0, 1), min_size=2, max_size=12), move=st.floats(-1, 1))
 def test_intervals_lie_among_the_values_and_move_with_them(values: list[float], move: float) -> None:
     bootstrap = Bootstrap(len(values), resamples=200)
@@ -81,3 +82,41 @@ def test_intervals_lie_among_the_values_and_move_with_them(values: list[float], 
     assert min(values) - 1e-9 <= figure.low <= figure.high <= max(values) + 1e-9
     assert moved.low == pytest.approx(figure.low + move)
     assert moved.high == pytest.approx(figure.high + move)
+
+
+class TestGroups:
+    VALUES = np.random.default_rng(5).random(30)
+
+    def mean(self, values: np.ndarray, groups: list[str]) -> Figure | None:
+        return GroupBootstrap(groups).figures(lambda w: ((w @ values) / w.sum(axis=1))[:, None])[0]
+
+    def check_same(self, one: Figure | None, other: Figure | None) -> None:
+        assert one is not None and other is not None
+        assert [one.value, one.low, one.high] == pytest.approx([other.value, other.low, other.high])
+
+    def test_pictures_that_are_their_own_groups_are_a_plain_bootstrap(self) -> None:
+        groups = [f"{number:02}" for number in range(30)]
+        self.check_same(self.mean(self.VALUES, groups), _mean(self.VALUES, Bootstrap(30)))
+
+    def test_copies_of_an_original_are_drawn_together(self) -> None:
+        once = self.mean(self.VALUES, [f"{number:02}" for number in range(30)])
+        thrice = self.mean(np.repeat(self.VALUES, 3), [f"{number:02}" for number in range(30) for _ in range(3)])
+        self.check_same(once, thrice)
+
+    def test_every_weight_of_a_group_is_the_same_and_they_are_drawn_whole(self) -> None:
+        groups = ["b", "a", "b", "c", "a"]
+        seen: list[np.ndarray] = []
+        GroupBootstrap(groups, resamples=50).figures(lambda w: (seen.append(w), w[:, :1])[1])
+        weights = np.concatenate(seen)
+        assert np.array_equal(weights[:, 0], weights[:, 2]) and np.array_equal(weights[:, 1], weights[:, 4])
+        assert (weights[1:, [0, 1, 3]].sum(axis=1) == 3).all()
+
+    def test_one_group_has_no_interval_and_what_is_not_defined_is_none(self) -> None:
+        assert self.mean(np.array([0.0, 1.0]), ["a", "a"]) == Figure(0.5, None, None)
+        assert GroupBootstrap(["a", "b"]).figures(lambda w: np.full((len(w), 1), np.nan)) == [None]
+
+    def test_many_pictures_are_weighed_in_parts_to_the_same_end(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        groups = [f"{number % 7}" for number in range(30)]
+        whole = self.mean(self.VALUES, groups)
+        monkeypatch.setattr(GroupBootstrap, "_MOST_WEIGHTS", 100)
+        self.check_same(self.mean(self.VALUES, groups), whole)
