@@ -9,6 +9,8 @@ Everything has a default, an unknown key is an error, and the command line wins 
     window = "1280x800"
     fullscreen = true
     refine_still = false                 # do not refine by itself what stands still
+    advice = "advice.toml"               # what is said about grades; left out: the texts that ship
+    overview_folder = "/home/clinic/Pictures"    # where overview photographs of heads are chosen from
 
     [camera]                             # all of it may be left out
     width = 1280
@@ -126,6 +128,8 @@ class DeviceSettings(BaseModel):
         window: (width, height) in pixels.
         fullscreen: kiosk without a window frame.
         refine_still: refine the live picture by itself when it stands still.
+        advice: a table of one's own of what is said about grades (`device_app.advice`); None = the one that ships.
+        overview_folder: where overview photographs for the hair-loss stage are chosen from.
         camera: how a USB camera is set.
     """
 
@@ -141,6 +145,8 @@ class DeviceSettings(BaseModel):
     window: tuple[int, int] = (1280, 800)
     fullscreen: bool = Field(default=False, strict=True)
     refine_still: bool = Field(default=True, strict=True)
+    advice: Path | None = None
+    overview_folder: Path = Field(default_factory=lambda: Path.home() / "Pictures")
     camera: CameraTable = CameraTable()
 
     @field_validator("window", mode="before")
@@ -220,9 +226,14 @@ def load_settings(path: Path | None = None) -> DeviceSettings:
 
 
 def _with_absolute_paths(settings: DeviceSettings, folder: Path) -> DeviceSettings:
-    paths: dict[str, Path | str] = {"records": folder / settings.records.expanduser()}
+    paths: dict[str, Path | str] = {
+        "records": folder / settings.records.expanduser(),
+        "overview_folder": folder / settings.overview_folder.expanduser(),
+    }
     if settings.bundle is not None:
         paths["bundle"] = folder / settings.bundle.expanduser()
+    if settings.advice is not None:
+        paths["advice"] = folder / settings.advice.expanduser()
     if settings.source is not None and settings.source != "demo" and not settings.source.startswith("camera"):
         paths["source"] = str(folder / Path(settings.source).expanduser())
     if settings.profile is not None and (folder / Path(settings.profile).expanduser()).is_file():

@@ -18,8 +18,9 @@ from typing import Any
 import cv2
 import numpy as np
 
-from device_app.bundle import default_bundle_path, load_bundle
+from device_app.bundle import Task, default_bundle_path, load_bundle
 from device_app.camera.demo import DemoScalp
+from device_app.live.classifier import Classifiers
 from device_app.live.refiner import refinement_missing
 from device_app.live.settings import PipelineSettings
 from device_app.live.supervisor import LiveSession
@@ -84,6 +85,33 @@ def histogram(app: Any) -> Iterator[None]:
     yield from pause(0.5)
 
 
+def graded(app: Any) -> Iterator[None]:
+    """The frozen picture with its grades, on the folded screen's tab for them."""
+    yield from frozen(app)
+    grading = app.instrument.grading
+    yield from until(lambda: not grading.waiting, "the grades")
+    app.live.tab = "conditions"
+    yield from pause(0.5)
+
+
+def heat_map(app: Any) -> Iterator[None]:
+    """Where the network looked for the first condition that it grades."""
+    yield from graded(app)
+    conditions = app.instrument.grading.of_frozen
+    found = [] if conditions is None else [own for own, grade in conditions.grades.items() if grade.refused is None]
+    if not found:
+        raise SystemExit("nothing is graded in this picture")
+    app.live.press_condition(None, found[0])
+    yield from pause(0.5)
+
+
+def advice(app: Any) -> Iterator[None]:
+    """What is said about the grades."""
+    yield from graded(app)
+    app.live.press_advice()
+    yield from pause(0.5)
+
+
 def calibration(app: Any) -> Iterator[None]:
     """The calibration screen, asking for a number."""
     yield from until(lambda: app.instrument.session.latest_frame() is not None, "the first frame")
@@ -100,6 +128,9 @@ PICTURES: dict[str, tuple[tuple[int, int], Steps]] = {
     "calibrate_800x480": ((800, 480), calibration),
     "refined_1280x800": ((1280, 800), refined),
     "refined_800x480": ((800, 480), refined),
+    "conditions_800x480": ((800, 480), graded),
+    "heat_map_1280x800": ((1280, 800), heat_map),
+    "advice_800x480": ((800, 480), advice),
 }
 
 
@@ -149,9 +180,11 @@ def main() -> None:
     if chosen.name:
         take(chosen.name, chosen.bundle, chosen.out)
         return
-    missing = refinement_missing(load_bundle(chosen.bundle))
+    bundle = load_bundle(chosen.bundle)
+    lacks: dict[Steps, str | None] = {refined: refinement_missing(bundle)}
+    lacks |= dict.fromkeys((graded, heat_map, advice), Classifiers(bundle).missing(Task.CONDITIONS))
     for name, (_, steps) in PICTURES.items():
-        if steps is refined and missing:
+        if missing := lacks.get(steps):
             print(f"no {name}: {missing}")
             continue
         words = [name, "--bundle", str(chosen.bundle.resolve()), "--out", str(chosen.out.resolve())]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from calibration.errors import ScalpScopeError
 from calibration.optics.profile import Profile
+from device_app.advice import AdviceTable, load_advice
 from device_app.screens.ending import ToldToEnd
 from device_app.screens.kivy_setup import configure
 from device_app.screens.texts import choose_language
@@ -22,6 +23,8 @@ def run_app(
     *,
     profile: Profile | None = None,
     records: Path | None = None,
+    advice: AdviceTable | None = None,
+    overview_folder: Path | None = None,
     window: tuple[int, int] = (1280, 800),
     fullscreen: bool = False,
     language: str = "en",
@@ -34,6 +37,8 @@ def run_app(
         session: not started yet. Its settings carry the scale and light of `profile`, or a typed scale without one.
         profile: the calibration in use.
         records: folder that Save writes into; ``~/ScalpScope`` unless given.
+        advice: what is said about grades; the table that ships in `language` unless given.
+        overview_folder: where overview photographs are chosen from; ``~/Pictures`` unless given.
         window: width and height in pixels.
         fullscreen: fill the screen; Ctrl+Q then closes.
         language: of the texts.
@@ -43,6 +48,7 @@ def run_app(
         ScalpScopeError: there is no display, or none that Kivy can draw on.
     """
     choose_language(language)
+    advice = advice or load_advice(language=language)
     with ToldToEnd() as told_to_end:
         configure(*window, fullscreen)
         try:
@@ -53,15 +59,19 @@ def run_app(
             raise _no_window()
         from device_app.screens.instrument import Instrument
         from device_app.screens.main_window import ScalpScopeApp
+        from device_app.screens.overviewing import Overview
 
         session.start()
         instrument = Instrument(session, profile, records or Path.home() / "ScalpScope")
+        settings = session.settings
+        overview = Overview(settings.bundle_path, settings.precision, overview_folder or Path.home() / "Pictures")
         try:
-            app = ScalpScopeApp(instrument, on_open=on_open)
+            app = ScalpScopeApp(instrument, advice, overview, on_open=on_open)
             told_to_end.watch(app)
             app.run()
         finally:
-            instrument.saver.close()
+            overview.close()
+            instrument.close()
             session.stop()
 
 

@@ -39,6 +39,21 @@ class Layer(str, Enum):
 
 
 @dataclass(frozen=True)
+class LookedAt:
+    """Where a network looked in one frame.
+
+    Attributes:
+        frame_id: `Frame.id` of the picture it belongs to.
+        name: what it looked for; a key into the table of texts.
+        heat: (h, w) float32, 0..1: the picture from edge to edge, coarse.
+    """
+
+    frame_id: int
+    name: str
+    heat: np.ndarray
+
+
+@dataclass(frozen=True)
 class Shown:
     """What the picture area shows.
 
@@ -48,9 +63,10 @@ class Shown:
         inset: an older analysed frame shown small, with its age; None: nothing.
         refinement: of that very frame, `analysis` being its own; None: not refined.
         layer: which mask of a refined picture is drawn.
+        looked: where a network looked in that very frame, drawn in place of mask and hair lines; None: not drawn.
 
     Raises:
-        ValueError: an analysis or a refinement of another frame.
+        ValueError: an analysis, a refinement or a heat map of another frame.
     """
 
     frame: Frame
@@ -58,6 +74,7 @@ class Shown:
     inset: Result | None = None
     refinement: Refinement | None = None
     layer: Layer = Layer.HAIR
+    looked: LookedAt | None = None
 
     @classmethod
     def refined(cls, frame: Frame, refinement: Refinement, layer: Layer = Layer.HAIR) -> Shown:
@@ -67,6 +84,8 @@ class Shown:
     @property
     def mask(self) -> np.ndarray | None:
         """(H, W) uint8, what is tinted; None: nothing."""
+        if self.looked is not None:
+            return None
         if self.refinement is not None and self.layer is Layer.COARSE:
             return self.refinement.coarse_mask
         if self.refinement is not None and self.layer is Layer.SAM:
@@ -76,10 +95,12 @@ class Shown:
     @property
     def lined(self) -> Analysis | None:
         """Whose hair lines are drawn: none over a mask that they were not traced in."""
-        return self.analysis if self.layer is Layer.HAIR else None
+        return self.analysis if self.layer is Layer.HAIR and self.looked is None else None
 
     def __post_init__(self) -> None:
         self._check_refinement()
+        if self.looked is not None and self.looked.frame_id != self.frame.id:
+            raise ValueError(f"the heat map of frame {self.looked.frame_id} does not belong on frame {self.frame.id}")
         pairs = [(self.frame, self.analysis), self.inset or (self.frame, None)]
         for frame, analysis in pairs:
             if analysis is None:

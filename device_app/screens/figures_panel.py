@@ -1,4 +1,4 @@
-"""The figures and the histogram of diameters, beside the picture or in a strip under it."""
+"""The figures, the histogram of diameters and the conditions, beside the picture or in a strip under it."""
 
 from __future__ import annotations
 
@@ -107,25 +107,32 @@ class LegendEntry(BoxLayout):
     swatch = ObjectProperty((0, 0, 0, 0))
 
 
+def tabs(gradable: bool) -> tuple[str, ...]:
+    """The parts of the panel, by name, for a bundle that can grade conditions and for one that cannot."""
+    return ("figures", "histogram", "conditions") if gradable else ("figures", "histogram")
+
+
 class FiguresPanel(BoxLayout):
-    """Figures above, histogram below; folded: one of the two, side by side in a strip."""
+    """Figures above, histogram below, then the conditions where they can be graded; folded: one of them in a strip."""
 
     folded = BooleanProperty(False)
+    gradable = BooleanProperty(False)
     tab = StringProperty("figures")
     chart_title = StringProperty("")
 
     def on_kv_post(self, _: Any) -> None:
-        """Keep the two halves, of which a folded panel shows one."""
-        # By reference: what `ids` hands out does not keep a half alive that is off the screen.
-        self._halves = {"figures": self.ids.figures.__self__, "histogram": self.ids.chart.__self__}
-        self.bind(folded=self._arrange, tab=self._arrange)
+        """Keep the parts, of which a folded panel shows one."""
+        # By reference: what `ids` hands out does not keep a part alive that is off the screen.
+        parts = (self.ids.figures, self.ids.chart, self.ids.conditions)
+        self._parts = dict(zip(tabs(gradable=True), (part.__self__ for part in parts), strict=True))
+        self.bind(folded=self._arrange, tab=self._arrange, gradable=self._arrange)
         self._arrange()
 
     def _arrange(self, *_: Any) -> None:
         self.clear_widgets()
-        for name, half in self._halves.items():
+        for name in tabs(self.gradable):
             if not self.folded or name == self.tab:
-                self.add_widget(half)
+                self.add_widget(self._parts[name])
 
     def tell(
         self, figures: tuple[Reading, ...], histogram: Histogram | None, why_empty: str, made: Made = Made.COARSE

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,10 +13,11 @@ from calibration.optics.illumination import Exposure, exposure_state
 from calibration.optics.profile import Profile
 from device_app.analysis_files import Provenance, SavedAnalysis
 from device_app.camera.source import Frame
-from device_app.live.analysis import Analysis
+from device_app.live.analysis import Analysis, Conditions
 from device_app.live.health import Health, SourceState, WorkerState
 from device_app.live.supervisor import LiveSession
 from device_app.screens.choosing import INSET_GONE_S, Chooser, Result, Shown
+from device_app.screens.grading import Grading
 from device_app.screens.notices import Situation
 from device_app.screens.readings import Doubt
 from device_app.screens.refining import Refining
@@ -23,6 +25,7 @@ from device_app.screens.saving import Saver
 
 _RECENT_S = 0.7  # how far back Freeze looks for a sharper frame
 _RECENT_RESULTS = 8
+_GRADES_WITHIN_S = 5.0  # a save of the live picture waits no longer for its grades
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,7 @@ class Instrument:
         self.profile_problem = ""
         self.saver = Saver(records)
         self.refining = Refining(session)
+        self.grading = Grading()
         self.shown: Shown | None = None
         self._plain = replace(session.settings, scale_um_per_px=None, scale_uncertainty_um_per_px=0.0, flat_field=None)
         self._typed = (session.settings.scale_um_per_px, session.settings.scale_uncertainty_um_per_px)
@@ -56,6 +60,7 @@ class Instrument:
         self._frozen: Shown | None = None
         self._unmeasurable = False
         self._save_when_measured = False
+        self._save_when_graded: tuple[Frame, Analysis, int] | None = None
         self._size: tuple[int, int] | None = None
         self._exposure = Exposure.OK
         self._behind = False
@@ -69,10 +74,11 @@ class Instrument:
             self._apply_profile()
         if result is not None and (not self._recent or self._recent[-1][0].id != result[0].id):
             self._recent.append(result)
+        self.grading.newest = self.session.latest_conditions()
         if self._frozen is not None:
             self._take_asked()
             self._take_refined()
-            self.shown = self._frozen
+            self.shown = replace(self._frozen, looked=self.grading.looked())
         else:
             self.shown = self._chooser.choose(newest, result, now_ns)
             self._behind = self.shown is not None and self.shown.inset is not None
@@ -99,6 +105,9 @@ class Instrument:
         if ready is not None:
             self._frozen = Shown(ready.frame)
             self._unmeasurable = False
+            self.grading.freeze(ready.frame)
+            if self.grading.possible:
+                self.session.ask(ready.frame)
             self.refining.adopt(ready)
             self._take_refined()
             self.shown = self._frozen
@@ -111,22 +120,24 @@ class Instrument:
             self.freeze_at(Shown(self.session.sharpest_recent() or self.shown.frame))
 
     def freeze_at(self, shown: Shown) -> None:
-        """Stop at this picture and have it refined; its analysis is asked for where it has none."""
+        """Stop at this picture and have it refined; its analysis and grades are asked for."""
         self._frozen = self.shown = replace(shown, inset=None)
         self._unmeasurable = False
-        if shown.analysis is None:
+        self.grading.freeze(shown.frame)
+        if shown.analysis is None or self.grading.possible:
             self.session.ask(shown.frame)
         self.refining.start(shown.frame)
 
     def go_live(self) -> None:
-        """Show the moving picture again. A save that waits for a correction takes what is there."""
+        """Show the moving picture again. A save that waits for a correction or for grades takes what is there."""
         measured = self.measured()
         if self._save_when_measured and self.frozen and measured is not None:
-            self._write(*measured)
+            self._write(*measured, self.grading.of_frozen)
         self._frozen = None
         self._save_when_measured = False
         self.session.ask(None)
         self.refining.leave()
+        self.grading.leave()
 
     def refine(self, now_ns: int) -> None:
         """Have the picture refined; a live one is frozen first. While that is under way: stop it."""
@@ -138,9 +149,12 @@ class Instrument:
             self.refining.start(self._frozen.frame)
 
     def _take_asked(self) -> None:
-        """Put the analysis that was asked for under the frozen picture, once it is there."""
+        """Put the analysis that was asked for under the frozen picture, once it is there, and take its grades."""
         frozen, asked = self._frozen, self.session.asked()
-        if frozen is None or frozen.analysis is not None or asked is None or asked.frame.id != frozen.frame.id:
+        if frozen is None or asked is None or asked.frame.id != frozen.frame.id:
+            return
+        self.grading.take(asked.conditions, bool(asked.problem or asked.conditions_problem))
+        if frozen.analysis is not None:
             return
         self._unmeasurable = bool(asked.problem)
         if asked.analysis is not None:
@@ -192,6 +206,17 @@ class Instrument:
             return Doubt.TOO_DARK if self._exposure is Exposure.TOO_DARK else Doubt.TOO_BRIGHT
         return Doubt.OUT_OF_FOCUS if measured[1].focus < SHARP_ENOUGH else None
 
+    def grade_doubt(self, health: Health, now_ns: int) -> Doubt | None:
+        """Why no grade may be stated now. Grades rest neither on the focus that hairs need nor on their analysis."""
+        if self.shown is None or self.lost(health):
+            return Doubt.NO_PICTURE
+        if self._exposure is not Exposure.OK:
+            return Doubt.TOO_DARK if self._exposure is Exposure.TOO_DARK else Doubt.TOO_BRIGHT
+        if not self.frozen and health.conditions_problem:
+            return Doubt.FAILED
+        working, ended = health.worker is WorkerState.READY, health.source is SourceState.ENDED
+        return self.grading.doubt(now_ns, working, ended)
+
     def situation(self, now_ns: int) -> Situation:
         """What the notices need to know beside the health of the loop."""
         measured = self.measured()
@@ -241,17 +266,29 @@ class Instrument:
 
     # Saving.
     def save(self) -> bool:
-        """Save what is measured now, or a frozen picture as soon as it is measured and its last correction is in.
+        """Save what is measured now, with its grades; a frozen picture as soon as it is measured and graded and its
+        last correction is in.
 
         Returns:
             False: there is nothing to save.
         """
         measured = self.measured()
-        if measured is None or self.refining.owes_correction:
+        if measured is None or self._owes_something:
             self._save_when_measured = self.measuring or measured is not None
             return self._save_when_measured
-        self._write(*measured)
+        if not self.frozen and self.grading.possible:
+            # What is graded live is seldom the very picture that is shown: that one is asked for.
+            self._finish_ungraded()
+            self._save_when_graded = (*measured, time.monotonic_ns())
+            self.session.ask(measured[0])
+            return True
+        self._write(*measured, self.grading.of_frozen)
         return True
+
+    @property
+    def _owes_something(self) -> bool:
+        """Whether something of the frozen picture is still to come that belongs into its record."""
+        return self.frozen and (self.refining.owes_correction or self.grading.waiting)
 
     @property
     def save_waits(self) -> bool:
@@ -259,17 +296,56 @@ class Instrument:
         return self._save_when_measured
 
     def saves(self) -> list[SaveOutcome]:
-        """How the saves went that ended since the last call; starts one that waited for its measurement."""
+        """How the saves went that ended since the last call; starts those that waited for something."""
         measured = self.measured()
-        if self._save_when_measured and measured is not None and not self.refining.owes_correction:
+        if self._save_when_measured and measured is not None and not self._owes_something:
             self._save_when_measured = False
-            self._write(*measured)
+            self._write(*measured, self.grading.of_frozen)
+        self._save_graded()
         return [
             SaveOutcome(error=outcome) if isinstance(outcome, ScalpScopeError) else SaveOutcome(saved=outcome)
             for outcome in self.saver.finished()
         ]
 
-    def _write(self, frame: Frame, analysis: Analysis) -> None:
+    def _save_graded(self) -> None:
+        """Write the live picture that waits for its grades, once they are there, or without them when they fail."""
+        if self._save_when_graded is None:
+            return
+        frame, analysis, since_ns = self._save_when_graded
+        asked = self.session.asked()
+        if asked is None or asked.frame.id != frame.id:
+            self._finish_ungraded()
+        elif asked.conditions is not None:
+            self._save_when_graded = None
+            self._write(frame, analysis, asked.conditions)
+            self._ask_no_more()
+        elif asked.problem or asked.conditions_problem or time.monotonic_ns() - since_ns > _GRADES_WITHIN_S * 1e9:
+            self._finish_ungraded()
+            self._ask_no_more()
+
+    def _ask_no_more(self) -> None:
+        if not self.frozen:  # what is frozen may be the same picture
+            self.session.ask(None)
+
+    def _finish_ungraded(self) -> None:
+        if self._save_when_graded is not None:
+            frame, analysis, _ = self._save_when_graded
+            self._save_when_graded = None
+            self._write(frame, analysis, None)
+
+    def _ungraded(self, frame: Frame) -> str:
+        """Why a picture is saved without grades that the bundle could have given it."""
+        asked = self.session.asked()
+        problem = "" if asked is None or asked.frame.id != frame.id else asked.problem or asked.conditions_problem
+        return problem or "The picture was saved before it was graded."
+
+    def close(self) -> None:
+        """Write what waits to be written, and wait for it."""
+        self.go_live()
+        self._finish_ungraded()
+        self.saver.close()
+
+    def _write(self, frame: Frame, analysis: Analysis, conditions: Conditions | None) -> None:
         health, settings = self.session.health(), self.session.settings
         # A result that is older than the newest calibration was not made with it.
         of_now = analysis.measurements.scale_um_per_px == settings.scale_um_per_px
@@ -278,7 +354,8 @@ class Instrument:
             scale_uncertainty_um_per_px=settings.scale_uncertainty_um_per_px if of_now else 0.0,
             engine_reasons=health.engine_reasons,
             fallback=health.fallback,
+            conditions_missing=None if conditions is not None else health.conditions_missing or self._ungraded(frame),
         )
         shown = self.shown
         refinement = None if shown is None or shown.analysis is not analysis else shown.refinement
-        self.saver.save(frame.image, analysis, provenance, refinement)
+        self.saver.save(frame.image, analysis, provenance, refinement, conditions)

@@ -10,17 +10,21 @@ from kivy.properties import BooleanProperty, NumericProperty, StringProperty
 from kivy.uix.screenmanager import Screen
 
 from calibration.optics.profile import Profile
+from device_app.advice import AdviceTable
 from device_app.live.analysis import Analysis
 from device_app.live.health import Health
 from device_app.screens import theme
 from device_app.screens.choosing import Shown
 from device_app.screens.controls import Chip
+from device_app.screens.figures_panel import tabs
+from device_app.screens.grading import grade_readings
 from device_app.screens.instrument import Instrument
 from device_app.screens.notices import Notice, Weight, notices
 from device_app.screens.picture_marks import hair_at
 from device_app.screens.readings import Doubt, histogram, readings
 from device_app.screens.refine_tools import RefineTools
 from device_app.screens.texts import text, text_or
+from device_app.vision.conditions import Condition
 
 _SAVED_SHOWN_S = 4.0
 _FAILED_SHOWN_S = 15.0
@@ -37,17 +41,23 @@ class LiveScreen(Screen):
     can_refine = BooleanProperty(False)
     refining = BooleanProperty(False)
     refinable = BooleanProperty(True)
+    gradable = BooleanProperty(False)
+    stageable = BooleanProperty(False)
     demonstration = BooleanProperty(False)
     rates = StringProperty("")
     made_by = StringProperty("")
     tab = StringProperty("figures")
+    short_press = NumericProperty(88.0)
+    long_press = NumericProperty(88.0)
     picture_x = NumericProperty(0.0)
     picture_y = NumericProperty(0.0)
     picture_right = NumericProperty(0.0)
     picture_top = NumericProperty(0.0)
 
-    def __init__(self, instrument: Instrument, **kwargs: Any) -> None:
+    def __init__(self, instrument: Instrument, advice: AdviceTable, **kwargs: Any) -> None:
         self.instrument = instrument
+        self._advice = advice
+        self._health: Health | None = None
         self._light: Any = None
         self._lost = False
         self._said: tuple[Notice, ...] = ()
@@ -56,7 +66,9 @@ class LiveScreen(Screen):
         self._figures_of: tuple[Analysis, bool] | None = None
         self._card_at: tuple[Analysis, float, float] | None = None
         super().__init__(**kwargs)
-        self.tools = RefineTools(instrument.refining, self.refresh_picture)
+        self.tools = RefineTools(instrument.refining, self._tools_pressed)
+        self.conditions = self.ids.panel.ids.conditions.__self__
+        self.conditions.bind(on_condition=self.press_condition, on_advice=self.press_advice)
         App.get_running_app().bind(folded=self._place_tools)
 
     # Driven by the app's clocks.
@@ -77,6 +89,8 @@ class LiveScreen(Screen):
         self.can_freeze = shown is not None
         self.frozen = self.instrument.frozen
         self._tell_refining()
+        looked = None if shown is None or view.held else shown.looked
+        self.ids.legend.tell("" if looked is None else text(looked.name))
 
     def refresh_state(self, health: Health, now_ns: int) -> None:
         """Say how everything is."""
@@ -86,6 +100,12 @@ class LiveScreen(Screen):
         self._lost = self.instrument.lost(health)
         self.instrument.refining.missing = health.refine_missing
         self.refinable = not health.refine_missing
+        self._health = health
+        grading = self.instrument.grading
+        if health.backend:
+            grading.possible = not health.conditions_missing
+        self.gradable = grading.possible
+        self._tell_conditions(health, now_ns)
         doubt = self.instrument.doubt(health, now_ns)
         self._tell_figures(doubt, now_ns)
         self._tell_notices(notices(health, self.instrument.situation(now_ns)))
@@ -108,9 +128,62 @@ class LiveScreen(Screen):
         if self.instrument.frozen:
             self.instrument.go_live()
             self.close_card()
+            self.close_advice()
         else:
             self.instrument.freeze(time.monotonic_ns())
+        self._refresh_now()
+
+    def press_condition(self, _: Any, condition: Condition) -> None:
+        """Show where the network looked for this, on a frozen picture: a live one is frozen first. Again: no longer."""
+        instrument = self.instrument
+        if instrument.shown is None:
+            return
+        instrument.freeze(time.monotonic_ns())
+        instrument.grading.toggle(condition)
+        instrument.refining.correcting = False
+        self.close_card()
+        self.close_advice()
+        self._refresh_now()
+
+    def press_advice(self, *_: Any) -> None:
+        """Say what is known about the grades of a frozen picture: a live one is frozen first. Again: no longer."""
+        if self.ids.advice.open or self.instrument.shown is None:
+            self.close_advice()
+            return
+        self.instrument.freeze(time.monotonic_ns())
+        self.close_card()
+        self.ids.advice.open = True
+        self._refresh_now()
+
+    def close_advice(self) -> None:
+        """No advice any more."""
+        self.ids.advice.open = False
+
+    def press_tab(self) -> None:
+        """The next part of the folded panel."""
+        self.tab = self.next_tab(self.tab, self.gradable)
+
+    def next_tab(self, tab: str, gradable: bool) -> str:
+        """Which part comes after this one."""
+        names = tabs(gradable)
+        return names[(names.index(tab) + 1) % len(names)] if tab in names else names[0]
+
+    def on_gradable(self, *_: Any) -> None:
+        """A tab that is not there any more is not shown."""
+        if self.tab not in tabs(self.gradable):
+            self.tab = tabs(self.gradable)[0]
+
+    def _tools_pressed(self) -> None:
+        """Another mask, points or corrections are wanted: they take the heat map's place."""
+        self.instrument.grading.chosen = None
+        self._refresh_now()
+
+    def _refresh_now(self) -> None:
+        """What a press changed is seen at once."""
+        self.instrument.tick(time.monotonic_ns())
         self.refresh_picture()
+        if self._health is not None:
+            self._tell_conditions(self._health, time.monotonic_ns())
 
     def press_refine(self) -> None:
         """Refine the picture, a live one frozen; or stop refining."""
@@ -178,6 +251,7 @@ class LiveScreen(Screen):
     def on_leave(self, *_: Any) -> None:
         """Nothing of this screen stays open behind another."""
         self.close_card()
+        self.close_advice()
 
     # Refining.
     def on_refinable(self, *_: Any) -> None:
@@ -189,13 +263,13 @@ class LiveScreen(Screen):
         self._place_tools()
 
     def _place_tools(self, *_: Any) -> None:
-        """Beside the picture where the window is folded, else under the figures."""
+        """Beside the picture where the window is folded, else among the buttons."""
         if self.tools.parent is not None:
             self.tools.parent.remove_widget(self.tools)
         if self.frozen and self.refinable:
             folded = App.get_running_app().folded
             self.tools.folded = folded
-            (self.ids.beside if folded else self.ids.under).add_widget(self.tools)
+            (self.ids.beside if folded else self.ids.tray).add_widget(self.tools)
 
     def _tell_refining(self) -> None:
         instrument, refining, view = self.instrument, self.instrument.refining, self.ids.view
@@ -204,7 +278,8 @@ class LiveScreen(Screen):
         self.can_refine = self.can_freeze and self.refinable and not nothing_to_do
         view.marking = refining.correcting
         points = None if refining.result is None or not refining.points else refining.result.points
-        view.mark(points, refining.corrections)
+        covered = instrument.shown is not None and instrument.shown.looked is not None
+        view.mark(None if covered else points, () if covered else refining.corrections)
         self.tools.tell()
         shown = instrument.shown
         if self._card_at is not None and shown is not None and shown.lined is not self._card_at[0]:
@@ -212,6 +287,14 @@ class LiveScreen(Screen):
             self.tapped(*self._card_at[1:])
 
     # What is written.
+    def _tell_conditions(self, health: Health, now_ns: int) -> None:
+        """Live grades are steady already: they are written as they come."""
+        instrument = self.instrument
+        told = grade_readings(instrument.grading.conditions(), instrument.grade_doubt(health, now_ns))
+        self.conditions.tell(told, instrument.grading.chosen)
+        if self.ids.advice.open:
+            self.ids.advice.tell(told, self._advice)
+
     def _tell_figures(self, doubt: Doubt | None, now_ns: int) -> None:
         measured = self.instrument.measured()
         frozen, before, made = self.instrument.frozen, self._figures_of, self.instrument.refining.made

@@ -14,15 +14,27 @@ from kivy.lang import Builder
 from kivy.properties import BooleanProperty, ColorProperty, NumericProperty
 from kivy.uix.screenmanager import NoTransition, ScreenManager
 
+from device_app.advice import AdviceTable
 from device_app.screens import theme
 from device_app.screens.calibrate_screen import CalibrateScreen
 from device_app.screens.choosing import Shown
 from device_app.screens.instrument import Instrument
 from device_app.screens.live_screen import LiveScreen
+from device_app.screens.overview_screen import OverviewScreen
+from device_app.screens.overviewing import Overview
 from device_app.screens.texts import text
 
 _HERE = Path(__file__).parent
-KV_FILES = ("controls.kv", "figures_panel.kv", "refine_tools.kv", "live_screen.kv", "calibrate_screen.kv")
+KV_FILES = (
+    "controls.kv",
+    "conditions_panel.kv",
+    "figures_panel.kv",
+    "refine_tools.kv",
+    "advice_card.kv",
+    "live_screen.kv",
+    "calibrate_screen.kv",
+    "overview_screen.kv",
+)
 _SLOW_S = 0.25
 
 
@@ -51,8 +63,15 @@ class ScalpScopeApp(App):
     on_warning_colour = ColorProperty(theme.ON_WARNING)
     shade_colour = ColorProperty(theme.SHADE)
 
-    def __init__(self, instrument: Instrument, on_open: Callable[[ScalpScopeApp], None] | None = None) -> None:
-        self.instrument = instrument
+    def __init__(
+        self,
+        instrument: Instrument,
+        advice: AdviceTable,
+        overview: Overview,
+        on_open: Callable[[ScalpScopeApp], None] | None = None,
+    ) -> None:
+        self.instrument, self.overview_judge = instrument, overview
+        self._advice = advice
         self._when_open = on_open
         super().__init__()
 
@@ -65,9 +84,10 @@ class ScalpScopeApp(App):
         for name in KV_FILES:
             Builder.load_file(str(_HERE / name))
         self.screens = ScreenManager(transition=NoTransition())
-        self.live = LiveScreen(self.instrument, name="live")
+        self.live = LiveScreen(self.instrument, self._advice, name="live")
         self.calibrate = CalibrateScreen(self.instrument, name="calibrate")
-        for screen in (self.live, self.calibrate):
+        self.overview = OverviewScreen(self.overview_judge, name="overview")
+        for screen in (self.live, self.calibrate, self.overview):
             self.screens.add_widget(screen)
         return self.screens
 
@@ -99,6 +119,7 @@ class ScalpScopeApp(App):
         self.instrument.look_at_exposure()
         health = self.instrument.session.health()
         self.live.take_saves()
+        self.live.stageable = self.overview_judge.possible
         self.screens.current_screen.refresh_state(health, time.monotonic_ns())
 
     def _lay_out(self, _: Any, width: float, height: float) -> None:

@@ -102,7 +102,7 @@ def _of_refining(facts: RefineFacts) -> list[Notice]:
     if facts.problem:
         found.append(Notice("refine_failed", Weight.WARNING, text("refine_failed"), facts.problem))
     if facts.seconds is not None:
-        words = text("refining_again" if facts.again else "refining", since=_duration(facts.seconds))
+        words = text("refining_again" if facts.again else "refining", since=duration(facts.seconds))
         found.append(Notice("refining", Weight.PLAIN, words))
     if facts.corrections:
         words = text("refined_corrected", count=facts.corrections)
@@ -129,7 +129,7 @@ def _of_loop(health: Health) -> Notice:
     if message is HealthMessage.SOURCE_LOST:
         # A source that never gave a picture was not lost: it is not there.
         key = "no_camera" if health.captured == 0 else "source_lost"
-        since = text("trying_since", since=_duration(health.source_since_s))
+        since = text("trying_since", since=duration(health.source_since_s))
         return Notice(key, Weight.BANNER, text(key), f"{health.detail} {since}".strip())
     if message is HealthMessage.WORKER_STARTING:
         return Notice(message.value, Weight.PLAIN, text(message.value))
@@ -137,5 +137,6 @@ def _of_loop(health: Health) -> Notice:
     return Notice(message.value, weight, text(message.value), health.detail)
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Seconds in words."""
     return text("seconds", n=round(seconds)) if seconds < 120 else text("minutes", n=round(seconds / 60))

@@ -26,6 +26,7 @@ class Doubt(str, Enum):
     NO_PICTURE = "doubt_no_picture"
     NO_ANALYSIS = "doubt_no_analysis"
     MEASURING = "doubt_measuring"
+    GRADING = "doubt_grading"
     FAILED = "doubt_failed"
     TOO_DARK = "doubt_too_dark"
     TOO_BRIGHT = "doubt_too_bright"

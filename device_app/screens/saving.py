@@ -12,7 +12,7 @@ import numpy as np
 
 from calibration.errors import ScalpScopeError
 from device_app.analysis_files import Provenance, SavedAnalysis, refined_names, result_names, save_analysis
-from device_app.live.analysis import Analysis
+from device_app.live.analysis import Analysis, Conditions
 from device_app.live.refinement import Refinement
 
 log = logging.getLogger(__name__)
@@ -34,14 +34,20 @@ class Saver:
         self._free_bytes: int | None = None
 
     def save(
-        self, image: np.ndarray, analysis: Analysis, provenance: Provenance, refinement: Refinement | None = None
+        self,
+        image: np.ndarray,
+        analysis: Analysis,
+        provenance: Provenance,
+        refinement: Refinement | None = None,
+        conditions: Conditions | None = None,
     ) -> None:
         """Write picture, mask, overlay and JSON, named by the time; `finished` tells how it went.
 
         Args:
             refinement: what `analysis` is of, if the picture was refined.
+            conditions: of this very picture, if it was graded.
         """
-        task = (self.folder, image, analysis, provenance, refinement, datetime.now())
+        task = (self.folder, image, analysis, provenance, refinement, conditions, datetime.now())
         self._saving.append(self._pool.submit(_save, *task))
 
     @property
@@ -85,6 +91,7 @@ def _save(
     analysis: Analysis,
     provenance: Provenance,
     refinement: Refinement | None,
+    conditions: Conditions | None,
     now: datetime,
 ) -> SavedAnalysis:
     stem = first = now.strftime("scalp_%Y-%m-%d_%H-%M-%S")
@@ -92,7 +99,9 @@ def _save(
     while any((folder / name).exists() for name in (*result_names(stem), *refined_names(stem), f"{stem}.png")):
         count += 1
         stem = f"{first}_{count}"
-    return save_analysis(folder, stem, image, analysis, provenance, with_picture=True, refinement=refinement)
+    return save_analysis(
+        folder, stem, image, analysis, provenance, with_picture=True, refinement=refinement, conditions=conditions
+    )
 
 
 def _free_bytes(folder: Path) -> int | None:

@@ -30,7 +30,11 @@ _SHADER = """
 $HEADER$
 uniform sampler2D mask;
 uniform sampler2D light;
+uniform sampler2D heat;
 uniform vec4 tint;
+uniform vec4 heat_colour;
+uniform float heat_from;
+uniform float heat_to;
 uniform vec2 light_nodes;
 void main(void) {
     vec3 picture = texture2D(texture0, tex_coord0).rgb;
@@ -44,6 +48,14 @@ _EVEN_OUT = """
 """
 _TINT = """
     picture = mix(picture, tint.rgb, tint.a * texture2D(mask, tex_coord0).r);
+"""
+# The picture steps back, grey and half dark, and what was looked at lights up in it: lightness alone says it, so that
+# no eye needs to tell colours. The same as `device_app.vision.overlay.draw_heat`.
+_HEAT = """
+    float looked = texture2D(heat, tex_coord0).r;
+    float grey = dot(picture, vec3(0.299, 0.587, 0.114));
+    vec3 lit = heat_colour.rgb * (0.7 + 0.3 * grey);
+    picture = mix(vec3(0.6 * grey), lit, 0.85 * smoothstep(heat_from, heat_to, looked));
 """
 _TOP_LEFT_FIRST = (0, 1, 1, 1, 1, 0, 0, 0)  # rows of a picture run down, those of a texture up
 _DIMMED = 0.35
@@ -64,15 +76,16 @@ class FrameSurface(InstructionGroup):
         self._place = (0.0, 0.0, 1.0)
         self._picture: Texture | None = None
         self._mask: Texture | None = None
+        self._heat: Texture | None = None
         self._rgba = np.zeros((0, 0, 4), np.uint8)
         self.points = PointMarks()
-        self._drawn: tuple[int, np.ndarray | None] | None = None
+        self._drawn: tuple[int, np.ndarray | None, np.ndarray | None] | None = None
         self._lined: tuple[Analysis | None, float, float] | None = None
         self._light_of: FlatField | None = None
-        self._contexts: dict[tuple[bool, bool], RenderContext] = {}
-        self._used: tuple[bool, bool] | None = None
+        self._contexts: dict[tuple[bool, bool, bool], RenderContext] = {}
+        self._used: tuple[bool, bool, bool] | None = None
         self._slot = InstructionGroup()
-        self._bind_mask, self._bind_light = BindTexture(index=1), BindTexture(index=2)
+        self._bind_mask, self._bind_light, self._bind_heat = (BindTexture(index=index) for index in (1, 2, 3))
         self._light_nodes = (1.0, 1.0)
         self._rectangle = Rectangle()
         self._brightness = Color(1, 1, 1, 1)
@@ -98,19 +111,22 @@ class FrameSurface(InstructionGroup):
             True when pixels were uploaded. Kivy does not notice that by itself: the canvas must be asked to draw.
         """
         frame, mask = shown.frame, None if bare else shown.mask
+        heat = None if bare or shown.looked is None else shown.looked.heat
         self.shown, self.bare = shown, bare
         before = self._drawn
         if self._drawn is None or self._drawn[0] != frame.id or self._picture_size() != frame.image.shape[1::-1]:
             self._upload_picture(frame.image)
             self._drawn = None
-        if self._drawn is None or self._drawn[1] is not mask:
+        if self._drawn is None or self._drawn[1] is not mask or self._drawn[2] is not heat:
             if mask is not None:
                 self._upload_mask(mask)
-            self._drawn = (frame.id, mask)
+            if heat is not None:
+                self._upload_heat(heat)
+            self._drawn = (frame.id, mask, heat)
             self._lined = None
         if light is not self._light_of:
             self._use_light(light)
-        self._use_shader(mask is not None, light is not None)
+        self._use_shader((mask is not None, light is not None, heat is not None))
         self._draw_lines()
         return self._drawn is not before
 
@@ -177,23 +193,32 @@ class FrameSurface(InstructionGroup):
             self._bind_mask.texture = self._mask
         self._mask.blit_buffer(np.ascontiguousarray(mask).reshape(-1), colorfmt="luminance", bufferfmt="ubyte")
 
-    def _use_shader(self, overlaid: bool, lit: bool) -> None:
-        """Draw the picture with the shader for what it needs."""
-        if self._used == (overlaid, lit):
+    def _upload_heat(self, heat: np.ndarray) -> None:
+        height, width = heat.shape
+        if self._heat is None or self._heat.size != (width, height):
+            self._heat = Texture.create(size=(width, height), colorfmt="luminance")
+            self._heat.wrap = "clamp_to_edge"
+            self._bind_heat.texture = self._heat
+        levels = np.round(255 * np.clip(heat, 0, 1)).astype(np.uint8)
+        self._heat.blit_buffer(levels.reshape(-1), colorfmt="luminance", bufferfmt="ubyte")
+
+    def _use_shader(self, needs: tuple[bool, bool, bool]) -> None:
+        """Draw the picture with the shader for what it needs: a tinted mask, evened light, a heat map."""
+        if self._used == needs:
             return
-        context = self._contexts.get((overlaid, lit))
+        context = self._contexts.get(needs)
         if context is None:
-            context = self._made_context(overlaid, lit)
-            self._contexts[overlaid, lit] = context
-        if lit:
+            context = self._contexts[needs] = self._made_context(*needs)
+        if needs[1]:
             context["light_nodes"] = self._light_nodes
         self._slot.clear()
         self._slot.add(context)
-        self._used = (overlaid, lit)
+        self._used = needs
 
-    def _made_context(self, overlaid: bool, lit: bool) -> RenderContext:
+    def _made_context(self, overlaid: bool, lit: bool, looked: bool) -> RenderContext:
         context = RenderContext(use_parent_projection=True, use_parent_modelview=True)
-        context.shader.fs = _SHADER % ((_EVEN_OUT if lit else "") + (_TINT if overlaid else ""))
+        parts = ((_EVEN_OUT, lit), (_TINT, overlaid), (_HEAT, looked))
+        context.shader.fs = _SHADER % "".join(part for part, wanted in parts if wanted)
         if not context.shader.success:
             raise RuntimeError("the graphics driver refuses the picture's shader")
         context.add(self._brightness)
@@ -203,6 +228,10 @@ class FrameSurface(InstructionGroup):
         if lit:
             context["light"] = 2
             context.add(self._bind_light)
+        if looked:
+            context["heat"], context["heat_colour"] = 3, theme.HEAT
+            context["heat_from"], context["heat_to"] = theme.HEAT_FROM, theme.HEAT_TO
+            context.add(self._bind_heat)
         context.add(self._rectangle)
         return context
 

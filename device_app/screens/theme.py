@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from device_app.vision.conditions import Severity
 from device_app.vision.hairs import HairClass
-from device_app.vision.overlay import CLASS_COLOURS_RGB, MASK_TINT_RGB, UNCLASSED_RGB
+from device_app.vision.overlay import CLASS_COLOURS_RGB, HEAT_RGB, MASK_TINT_RGB, UNCLASSED_RGB
 
 Colour = tuple[float, float, float, float]
 
@@ -43,6 +44,18 @@ HAIR_POINT, SCALP_POINT = _from_rgb((0, 114, 178)), _from_rgb((230, 159, 0))
 HAIR_POINT_ON_DARK = _from_rgb((86, 180, 233))
 """The blue that stands out from a control."""
 
+SEVERITY_COLOURS = {
+    Severity.GOOD: DIM,
+    Severity.MILD: _from_rgb((86, 180, 233)),
+    Severity.MODERATE: _from_rgb((230, 159, 0)),
+    Severity.SEVERE: _from_rgb((240, 110, 30)),
+}
+"""Of the bars, which say it first by their number: Okabe and Ito's sky blue, orange, and a lighter vermilion."""
+HEAT = _from_rgb(HEAT_RGB)
+"""Where a network looked."""
+HEAT_FROM, HEAT_TO = 0.15, 0.9
+"""Values of a heat map between which it lights up, as in `device_app.vision.overlay.draw_heat`."""
+
 TEXT_PAIRS = {
     "text on surface": (TEXT, SURFACE),
     "text on raised": (TEXT, RAISED),
@@ -60,10 +73,14 @@ TEXT_PAIRS = {
 }
 """Every pair of text and ground on the screens, for the test of contrast."""
 
-GRAPHIC_PAIRS = {f"{kind.value} bar": (CLASS_COLOURS[kind], RAISED) for kind in HairClass} | {
-    "hair point on its button": (HAIR_POINT_ON_DARK, CONTROL),
-    "scalp point on its button": (SCALP_POINT, CONTROL),
-}
+GRAPHIC_PAIRS = (
+    {f"{kind.value} bar": (CLASS_COLOURS[kind], RAISED) for kind in HairClass}
+    | {
+        "hair point on its button": (HAIR_POINT_ON_DARK, CONTROL),
+        "scalp point on its button": (SCALP_POINT, CONTROL),
+    }
+    | {f"{severity.word} bar": (SEVERITY_COLOURS[severity], CONTROL) for severity in Severity}
+)
 """Graphics that carry meaning and the ground they stand on."""
 
 
@@ -99,7 +116,8 @@ class Layout:
     touch: float
 
 
-FOLD_BELOW_PX = (1100, 600)
+FOLD_BELOW_PX = (1240, 680)
+"""Below it the bar has no room for the tools of a refined picture, or the panel none for all of its parts."""
 
 
 def layout_for(width: float, height: float) -> Layout:

@@ -33,6 +33,8 @@ def test_everything_can_be_set_and_paths_count_from_the_file(tmp_path: Path) -> 
             window = "1920x1080"
             fullscreen = true
             refine_still = false
+            advice = "texts/advice.toml"
+            overview_folder = "heads"
 
             [camera]
             width = 1280
@@ -50,6 +52,8 @@ def test_everything_can_be_set_and_paths_count_from_the_file(tmp_path: Path) -> 
     assert settings.window == (1920, 1080)
     assert settings.fullscreen
     assert not settings.refine_still
+    assert settings.advice == tmp_path / "texts/advice.toml"
+    assert settings.overview_folder == tmp_path / "heads"
     assert (settings.camera.width, settings.camera.height, settings.camera.exposure) == (1280, 1024, 120)
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
 
 from device_app.camera.source import Frame
-from device_app.live.analysis import Analysis
+from device_app.live.analysis import Analysis, Conditions
 from device_app.live.refinement import Correction, Refinement
 from device_app.manifest import Combination
+from device_app.vision.conditions import Condition, Grade, Refusal
 from device_app.vision.hairs import TRICHOSCOPY, HairClasses
 from device_app.vision.measure import measure_hairs
 from device_app.vision.prompts import PromptPoints
@@ -43,6 +45,22 @@ def make_analysis(
     image, mask = striped(widths_px, width, height)
     measurements = measure_hairs(image, mask, scale_um_per_px, 0.0, classes)
     return Analysis(frame.id, mask, measurements, focus, {"total": 20.0}, "tiny 1", "onnxruntime-cpu fp32", True)
+
+
+def make_conditions(frame_id: int = 0, grades: Mapping[Condition, Grade] | None = None) -> Conditions:
+    """The grades of a frame: moderate dandruff, mild sebum, and redness that is not claimed, unless given."""
+    sure = np.eye(4) * 0.8 + 0.05
+    if grades is None:
+        grades = {
+            Condition.DANDRUFF: Grade.of(sure[2]),
+            Condition.EXCESS_SEBUM: Grade.of(sure[1]),
+            Condition.ERYTHEMA: Grade.refusal(Refusal.NOT_CLAIMED),
+        }
+    heat = np.linspace(0, 1, 3 * 3 * 4, dtype=np.float32).reshape(3, 3, 4)
+    cpu = "onnxruntime-cpu fp32"
+    return Conditions(
+        frame_id, grades, np.stack([sure[2], sure[1], sure[0]]), heat, None, {"total": 3.0}, "tiny 1", cpu, True
+    )
 
 
 def make_refinement(

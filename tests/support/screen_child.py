@@ -19,6 +19,7 @@ import cv2
 import numpy as np
 
 from calibration.optics.profile import Profile
+from device_app.advice import load_advice
 from device_app.camera.choose import open_source
 from device_app.camera.demo import DemoScalp
 from device_app.camera.source import FrameSource, SourceLost
@@ -355,6 +356,13 @@ class Driver:
         """Write every control and text that can be seen, with its place and size."""
         Path(path).write_text(json.dumps(controls_of(self.app)), encoding="utf-8")
 
+    def do_place(self, path: str) -> None:
+        """Write where the picture lies on the window, and the heat map that is drawn over it."""
+        view = self._view()
+        left, top, scale = view.surface._place
+        heat = view.shown.looked.heat.tolist()
+        Path(path).write_text(json.dumps({"left": left, "top": top, "scale": scale, "heat": heat}), encoding="utf-8")
+
     def do_picture(self, path: str) -> None:
         """Save what the window shows."""
         cv2.imwrite(path, window_picture())
@@ -380,6 +388,8 @@ def main() -> None:
         LiveSession(source, pipeline),
         profile=profile,
         records=Path(plan["records"]),
+        advice=load_advice(Path(plan["advice"])) if "advice" in plan else None,
+        overview_folder=Path(plan["overview_folder"]) if "overview_folder" in plan else None,
         window=tuple(plan.get("window", (800, 480))),
         on_open=lambda app: drivers.append(Driver(app, plan, source)),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,13 @@ def state_of(app: Any, records: Path) -> dict[str, Any]:
         "belongs": shown is None
         or all(
             part is None or part.frame_id == shown.frame.id
-            for part in (shown.analysis, shown.refinement, view.surface.shown.refinement)
+            for part in (
+                shown.analysis,
+                shown.refinement,
+                shown.looked,
+                view.surface.shown.refinement,
+                view.surface.shown.looked,
+            )
         ),
         "refining": live.refining,
         "refined": shown is not None and shown.refinement is not None,
@@ -52,6 +59,15 @@ def state_of(app: Any, records: Path) -> dict[str, Any]:
         "corrections": len(instrument.refining.corrections),
         "corrected": 0 if shown is None or shown.refinement is None else len(shown.refinement.corrections),
         "label": panel.density.label,
+        "gradable": live.gradable,
+        **{name: [row.word, row.beside] for name, row in _condition_rows(live).items()},
+        "bars": [int(row.ids.bars.filled) if row.ids.bars.drawn else None for row in _condition_rows(live).values()],
+        "looked": None if shown is None or view.surface.bare or shown.looked is None else shown.looked.name,
+        "legend": live.ids.legend.words if live.ids.legend.opacity else "",
+        "advice": live.ids.advice.open,
+        "advice_words": " ".join(caption.text for caption in reversed(live.ids.advice.ids.words.children)),
+        "stageable": live.stageable,
+        **_overview_state(app.overview),
         "inset": live.ids.inset.seen,
         "held": view.held,
         "zoom": view.zoom,
@@ -78,34 +94,57 @@ def state_of(app: Any, records: Path) -> dict[str, Any]:
     }
 
 
+def _condition_rows(live: Any) -> dict[str, Any]:
+    return {name: live.conditions.ids[name] for name in ("dandruff", "excess_sebum", "erythema")}
+
+
+def _overview_state(overview: Any) -> dict[str, Any]:
+    return {
+        "photographs": len(overview.ids.grid.children),
+        "photograph_chosen": overview.chosen,
+        "stage": overview.stage,
+        "stage_word": overview.word,
+        "stage_bars": int(overview.ids.bars.filled) if overview.ids.bars.drawn else None,
+        "stage_certainty": overview.certainty,
+        "stage_demonstration": overview.demonstration,
+        "stage_map": overview.map_shown,
+        "overview_hint": overview.hint,
+        "overview_problem": overview.problem,
+    }
+
+
 def controls_of(app: Any) -> list[dict[str, Any]]:
     """Every control and text that can be seen, with its place and size."""
+    from kivy.uix.behaviors import ButtonBehavior
     from kivy.uix.label import Label
-
-    from device_app.screens.controls import Press
+    from kivy.uix.scrollview import ScrollView
 
     rows = []
     for widget in app.screens.current_screen.walk():
-        if not isinstance(widget, Label) or not widget.text or _hidden(widget):
+        press, label = isinstance(widget, ButtonBehavior), isinstance(widget, Label)
+        if not (press or (label and widget.text)) or _hidden(widget):
             continue
         x, y = widget.to_window(widget.x, widget.y)
         rows.append(
             {
-                "text": widget.text,
+                "text": widget.text if label else "",
                 "key": getattr(widget, "key", ""),
-                "press": isinstance(widget, Press),
+                "press": press,
                 "box": [x, y, x + widget.width, y + widget.height],
-                "texture": list(widget.texture_size),
-                "font_px": widget.font_size,
-                "shortened": bool(widget.shorten and widget.is_shortened),
+                "texture": list(widget.texture_size) if label else [0, 0],
+                "font_px": widget.font_size if label else None,
+                "shortened": bool(label and widget.shorten and widget.is_shortened),
+                "scrolled": any(isinstance(parent, ScrollView) for parent in _parents(widget)),
             }
         )
     return rows
 
 
-def _hidden(widget: Any) -> bool:
+def _parents(widget: Any) -> Iterator[Any]:
     while widget is not None and widget is not getattr(widget, "parent", None):
-        if getattr(widget, "opacity", 1) == 0:
-            return True
+        yield widget
         widget = widget.parent
-    return False
+
+
+def _hidden(widget: Any) -> bool:
+    return any(getattr(parent, "opacity", 1) == 0 for parent in _parents(widget))

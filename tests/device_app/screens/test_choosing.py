@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import itertools
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from device_app.camera.source import Frame
 from device_app.live.analysis import Analysis
-from device_app.screens.choosing import INSET_GONE_S, STEADY_S, TOO_LATE_S, Chooser, Layer, Result, Shown
+from device_app.screens.choosing import (
+    INSET_GONE_S,
+    STEADY_S,
+    TOO_LATE_S,
+    Chooser,
+    Layer,
+    LookedAt,
+    Result,
+    Shown,
+)
 from tests.support.analyses import make_analysis, make_frame, make_refinement
 
 MS = 1_000_000
@@ -127,3 +137,14 @@ def test_each_layer_draws_its_mask_and_only_the_hair_mask_has_lines() -> None:
     assert Shown(frame).mask is None
     coarse = Shown(frame, make_analysis(frame))
     assert coarse.mask is coarse.analysis.mask and coarse.lined is coarse.analysis
+
+
+def test_a_heat_map_belongs_to_its_frame_and_stands_alone_on_it() -> None:
+    frame = make_frame(3)
+    heat = np.ones((3, 4), np.float32)
+    with pytest.raises(ValueError, match="heat map of frame 4"):
+        Shown(frame, looked=LookedAt(4, "condition_dandruff", heat))
+    analysis = make_analysis(frame)
+    shown = Shown(frame, analysis, looked=LookedAt(3, "condition_dandruff", heat))
+    assert shown.mask is None and shown.lined is None  # nothing else is drawn
+    assert shown.analysis is analysis  # and the figures stay

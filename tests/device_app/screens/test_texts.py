@@ -10,9 +10,11 @@ import pytest
 
 from device_app.engines.engine import Precision
 from device_app.live.health import HealthMessage
+from device_app.manifest import STAGES
 from device_app.screens import texts
 from device_app.screens.calibrating import Way
 from device_app.screens.readings import Doubt, Made
+from device_app.vision.conditions import Condition, Refusal, Severity
 from device_app.vision.hairs import HairClass
 
 FOLDER = Path(texts.__file__).parent
@@ -45,6 +47,10 @@ def test_every_state_that_code_can_be_in_has_words() -> None:
     assert {made.value for made in Made} <= keys
     assert {way.value for way in Way} <= keys
     assert {f"class_{kind.value}" for kind in HairClass} <= keys
+    assert {f"condition_{condition.value}" for condition in Condition} <= keys
+    assert {f"severity_{severity.word}" for severity in Severity} <= keys
+    assert {f"refusal_{refusal.value}" for refusal in Refusal} <= keys
+    assert {f"stage_{stage}" for stage in STAGES} <= keys
     assert {f"precision_{precision.value}" for precision in Precision} <= keys
     assert {message.value for message in HealthMessage if message is not HealthMessage.OK} <= keys
 
@@ -57,13 +63,14 @@ def test_no_word_is_written_into_a_screen_file() -> None:
 
 def test_reasons_for_a_dash_are_at_most_four_words() -> None:
     for key, words in texts.TEXTS["en"].items():
-        if key.startswith(("doubt_", "reason_")):
+        if key.startswith(("doubt_", "reason_", "refusal_")):
             assert len(words.split()) <= 4, words
 
 
 def test_no_table_has_a_text_that_nobody_reads() -> None:
     everything = "\n".join(path.read_text(encoding="utf-8") for path in SOURCES)
     built = ("doubt_", "method_", "class_", "precision_", "backend_", "hair_diameter_", "hair_along_", "label_")
+    built += ("condition_", "severity_", "refusal_", "stage_")
     states = {message.value for message in HealthMessage}
     for key in texts.TEXTS["en"]:
         if not key.startswith(built) and key not in states:
