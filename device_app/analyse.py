@@ -1,4 +1,5 @@
-"""Measuring single pictures from a program: the pipeline of the live loop, without camera, threads or processes."""
+"""Measuring and grading single pictures from a program: the pipeline of the live loop, without camera, threads or
+processes."""
 
 from __future__ import annotations
 
@@ -10,10 +11,11 @@ import numpy as np
 
 from calibration.optics.profile import Profile
 from device_app.analysis_files import Provenance
-from device_app.bundle import default_bundle_path
+from device_app.bundle import Task, default_bundle_path, load_bundle
 from device_app.camera.source import Frame
 from device_app.engines.engine import Precision
-from device_app.live.analysis import Analysis
+from device_app.live.analysis import Analysis, ClassJudgement, Conditions
+from device_app.live.classifier import Classifiers, PhotoJudge
 from device_app.live.pipeline import Pipeline
 from device_app.live.refinement import Correction, Refinement
 from device_app.live.settings import PipelineSettings
@@ -69,13 +71,15 @@ class PictureAnalyser:
 
     @property
     def provenance(self) -> Provenance:
-        """What the results rest on, for their files; of SAM's engines too once they are open."""
+        """What the results rest on, for their files; of the other engines too once they are open."""
         pipeline = self._pipeline
+        reasons, fallback = pipeline.classifiers.reasons
         return Provenance(
             profile=None if self._profile is None else self._profile.name,
             scale_uncertainty_um_per_px=None if self._profile is None else self._profile.scale_uncertainty_um_per_px,
-            engine_reasons=pipeline.engine_reasons + self._sam_reasons,
-            fallback=pipeline.fallback or self._sam_fallback,
+            engine_reasons=pipeline.engine_reasons + self._sam_reasons + reasons,
+            fallback=pipeline.fallback or self._sam_fallback or fallback,
+            conditions_missing=pipeline.conditions_missing,
         )
 
     @property
@@ -127,12 +131,52 @@ class PictureAnalyser:
             self._last_refined = self._frame(image.copy())
         return self._pipeline.refine(self._last_refined, corrections)
 
+    @property
+    def conditions_missing(self) -> str | None:
+        """Why the bundle cannot grade conditions, in plain words; None when it can. Opens the engine."""
+        return self._pipeline.conditions_missing
+
+    def grade(self, image: np.ndarray, hair_mask: np.ndarray) -> Conditions:
+        """Grade the conditions of one picture.
+
+        Args:
+            image: (H, W, 3) uint8 RGB.
+            hair_mask: (H, W) uint8, of its analysis.
+
+        Raises:
+            ScalpScopeError: the bundle cannot grade, or the engine failed.
+        """
+        return self._pipeline.classify(self._frame(image), hair_mask)
+
+    @property
+    def scalp_condition_missing(self) -> str | None:
+        """Why the bundle cannot tell the scalp's condition, in plain words; None when it can."""
+        return self._pipeline.classifiers.missing(Task.SCALP_CONDITION)
+
+    def judge_scalp(self, image: np.ndarray, hair_mask: np.ndarray) -> ClassJudgement:
+        """The scalp's condition in one picture, one of several. Arguments and errors: see `grade`."""
+        return self._pipeline.judge_scalp(self._frame(image), hair_mask)
+
     def _frame(self, image: np.ndarray) -> Frame:
         if self._profile is not None:
             self._profile.check_resolution(image.shape[1], image.shape[0])
         frame = Frame(self._next_id, image, time.monotonic_ns())
         self._next_id += 1
         return frame
+
+
+def open_overview_judge(bundle_path: Path | None = None, precision: Precision | None = None) -> PhotoJudge:
+    """What stages hair loss in overview photographs: call its `judge` with any number of them.
+
+    Args:
+        bundle_path: None = the bundle that ships.
+        precision: which of the bundle's files to run; None = the best for this machine.
+
+    Raises:
+        ScalpScopeError: the bundle has no such network, or it or its engine is refused.
+    """
+    bundle = load_bundle(bundle_path or default_bundle_path())
+    return Classifiers(bundle, precision).judge(Task.HAIR_LOSS_STAGE)
 
 
 def analyse_picture(

@@ -1,7 +1,7 @@
 """One analysed picture as files: NAME.json, NAME_mask.png and NAME_overlay.png, and many as one summary.csv.
 
 A refined picture has two masks more, NAME_coarse_mask.png and NAME_refined_mask.png; NAME_mask.png is then M, and so
-are all figures.
+are all figures. A graded one may have NAME_heat_CONDITION.png, where the network looked.
 
 The `analyse` command and the screen's Save write through here, so that both mean the same by every key.
 """
@@ -13,7 +13,7 @@ import io
 import json
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -24,18 +24,21 @@ import numpy as np
 from calibration.errors import ScalpScopeError
 from device_app import __version__
 from device_app.file_sets import write_file_set
-from device_app.live.analysis import Analysis
+from device_app.grade_files import GRADE_COLUMNS, grade_cells, grade_records, heat_map_names, heat_maps_drawn
+from device_app.live.analysis import Analysis, ClassJudgement, Conditions
 from device_app.live.refinement import Refinement
+from device_app.vision.conditions import Condition
 from device_app.vision.hairs import Figure, Hair, HairClass, HairClasses, Measurements
 from device_app.vision.overlay import draw_overlay
 
-SCHEMA_VERSION = 2
-"""2: `refinement` was added, null where a picture was not refined."""
+SCHEMA_VERSION = 3
+"""2: `refinement` was added, null where a picture was not refined. 3: `conditions`, `conditions_model`,
+`conditions_missing` and `scalp_condition`, null where it was not graded or judged."""
 
 DENSITY_RULE = "hairs with at least one end inside the picture, over the picture's area"
 """The rule of `device_app.vision.measure`, said in every result."""
 
-_FIGURES = tuple(field.name for field in fields(Measurements) if field.type == "Figure")
+_FIGURES = tuple(own.name for own in fields(Measurements) if own.type == "Figure")
 _COUNTS = ("vellus_count", "intermediate_count", "terminal_count")
 _HEAD = ("image", "width_px", "height_px", "scale_um_per_px", "scale_uncertainty_um_per_px", "profile", "hair_count")
 _REFINEMENT = ("refined", "combination", "predicted_iou")
@@ -56,6 +59,7 @@ SUMMARY_COLUMNS: tuple[str, ...] = (
     *(column for name in _FIGURES for column in (name, f"{name}_low", f"{name}_high")),
     *_COUNTS,
     *_REFINEMENT,
+    *GRADE_COLUMNS,
     *_TAIL,
     "error",
 )
@@ -70,19 +74,22 @@ class Provenance:
         scale_uncertainty_um_per_px: 1 standard deviation of the scale; None where it is not known.
         engine_reasons: why this engine runs and what was passed over.
         fallback: a better engine was passed over.
+        conditions_missing: why pictures are not graded; None when they are.
     """
 
     profile: str | None = None
     scale_uncertainty_um_per_px: float | None = None
     engine_reasons: tuple[str, ...] = ()
     fallback: bool = False
+    conditions_missing: str | None = None
 
 
 @dataclass(frozen=True)
 class SavedAnalysis:
     """Where one analysed picture was saved, and what its JSON says.
 
-    `picture` is None unless it was asked for, `coarse_mask` and `refined_mask` unless it was refined.
+    `picture` is None unless it was asked for, `coarse_mask` and `refined_mask` unless it was refined; `heat_maps` are
+    those that were asked for, by condition.
     """
 
     record: dict[str, Any]
@@ -92,6 +99,7 @@ class SavedAnalysis:
     picture: Path | None = None
     coarse_mask: Path | None = None
     refined_mask: Path | None = None
+    heat_maps: Mapping[Condition, Path] = field(default_factory=dict)
 
 
 def result_names(stem: str) -> tuple[str, str, str]:
@@ -111,6 +119,8 @@ def analysis_record(
     *,
     analysed: datetime | None = None,
     refinement: Refinement | None = None,
+    conditions: Conditions | None = None,
+    scalp_condition: ClassJudgement | None = None,
     stem: str = "",
 ) -> dict[str, Any]:
     """The content of NAME.json: plain values, None wherever a figure may not be stated, never NaN.
@@ -121,6 +131,7 @@ def analysis_record(
         provenance: what it rests on.
         analysed: when; now if not given.
         refinement: what `analysis` is of, if the picture was refined.
+        conditions, scalp_condition: of this very picture, if it was graded and judged.
         stem: NAME of the files, for the names of the masks; of `image_name` if not given.
     """
     measurements = analysis.measurements
@@ -150,6 +161,7 @@ def analysis_record(
         },
         "density_rule": DENSITY_RULE,
         "refinement": None if refinement is None else _refinement_record(refinement, stem or Path(image_name).stem),
+        **grade_records(conditions, scalp_condition, provenance.conditions_missing),
         "hairs": [_hair_record(hair, scale, measurements.classes) for hair in measurements.hairs],
         "focus": _number(analysis.focus),
         "timings_ms": {stage: round(float(ms), 3) for stage, ms in analysis.timings_ms.items()},
@@ -173,6 +185,9 @@ def save_analysis(
     image_name: str | None = None,
     with_picture: bool = False,
     refinement: Refinement | None = None,
+    conditions: Conditions | None = None,
+    scalp_condition: ClassJudgement | None = None,
+    with_heat_maps: bool = False,
 ) -> SavedAnalysis:
     """Write one picture's results, all of them or none; those of an earlier run under the same name are replaced.
 
@@ -185,6 +200,8 @@ def save_analysis(
         image_name: what the picture is called, without folders; ``STEM.png`` unless named.
         with_picture: write the picture itself as ``STEM.png`` too, for pictures that are not files yet.
         refinement: what `analysis` is of, if the picture was refined: its masks and corrections are saved too.
+        conditions, scalp_condition: of this very picture, if it was graded and judged.
+        with_heat_maps: draw where the network looked, one picture for each condition that is graded.
 
     Raises:
         CannotWrite: the folder cannot be written or the disk is full; nothing is left behind.
@@ -192,18 +209,39 @@ def save_analysis(
     """
     if image.shape[:2] != analysis.mask.shape:
         raise ValueError(f"a picture of {image.shape[:2]} and a mask of {analysis.mask.shape} do not belong together")
-    record = analysis_record(image_name or f"{stem}.png", analysis, provenance, refinement=refinement, stem=stem)
+    record = analysis_record(
+        image_name or f"{stem}.png",
+        analysis,
+        provenance,
+        refinement=refinement,
+        conditions=conditions,
+        scalp_condition=scalp_condition,
+        stem=stem,
+    )
     json_name, mask_name, overlay_name = result_names(stem)
     files = {f"{stem}.png": encode_png(image)} if with_picture else {}
     files[mask_name] = encode_png(analysis.mask)
     files[overlay_name] = encode_png(draw_overlay(image, analysis.mask, analysis.measurements))
     extra = {} if refinement is None else dict(zip(("coarse_mask", "refined_mask"), refined_names(stem), strict=True))
     files |= {name: encode_png(getattr(refinement, mask)) for mask, name in extra.items()}
+    heat = heat_maps_drawn(image, conditions) if with_heat_maps and conditions is not None else {}
+    heat_names = {condition: heat_map_names(stem)[condition] for condition in heat}
+    files |= {name: encode_png(heat[condition]) for condition, name in heat_names.items()}
     files[json_name] = to_json(record)  # last: a NAME.json promises the rest of the set
     write_file_set(folder, files)
     picture = folder / f"{stem}.png" if with_picture else None
     masks = {mask: folder / name for mask, name in extra.items()}
-    return SavedAnalysis(record, folder / json_name, folder / mask_name, folder / overlay_name, picture, **masks)
+    maps = {condition: folder / name for condition, name in heat_names.items()}
+    return SavedAnalysis(
+        record,
+        folder / json_name,
+        folder / mask_name,
+        folder / overlay_name,
+        picture,
+        masks.get("coarse_mask"),
+        masks.get("refined_mask"),
+        maps,
+    )
 
 
 def summary_row(record: Mapping[str, Any]) -> dict[str, Any]:
@@ -215,6 +253,7 @@ def summary_row(record: Mapping[str, Any]) -> dict[str, Any]:
     refinement = record["refinement"]
     row["refined"] = refinement is not None
     row |= {name: None if refinement is None else refinement[name] for name in ("combination", "predicted_iou")}
+    row |= grade_cells(record)
     row["hair_classes"] = record["hair_classes"]["name"]
     row["total_ms"] = record["timings_ms"].get("total")
     return row

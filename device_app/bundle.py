@@ -20,12 +20,19 @@ from device_app.manifest import (
     MANIFEST_NAME,
     SCHEMA_VERSION,
     BundleFile,
+    Calibration,
+    ClassEntry,
+    ClassifierEntry,
     ColourOrder,
     Combination,
+    ConditionsEntry,
     FeatureGoldens,
     FeatureTolerance,
     Goldens,
     HairEntry,
+    Limits,
+    LogitGoldens,
+    LogitTolerance,
     Manifest,
     MaskGoldens,
     MaskTolerance,
@@ -45,12 +52,19 @@ __all__ = [
     "SCHEMA_VERSION",
     "Bundle",
     "BundleFile",
+    "Calibration",
+    "ClassEntry",
+    "ClassifierEntry",
     "ColourOrder",
     "Combination",
+    "ConditionsEntry",
     "FeatureGoldens",
     "FeatureTolerance",
     "Goldens",
     "HairEntry",
+    "Limits",
+    "LogitGoldens",
+    "LogitTolerance",
     "Manifest",
     "MaskGoldens",
     "MaskTolerance",
@@ -105,6 +119,10 @@ class Bundle:
     def model(self, task: Literal[Task.SAM_ENCODER]) -> SamEncoderEntry: ...
     @overload
     def model(self, task: Literal[Task.SAM_DECODER]) -> SamDecoderEntry: ...
+    @overload
+    def model(self, task: Literal[Task.CONDITIONS]) -> ConditionsEntry: ...
+    @overload
+    def model(self, task: Literal[Task.SCALP_CONDITION, Task.HAIR_LOSS_STAGE]) -> ClassEntry: ...
     @overload
     def model(self, task: Task) -> ModelEntry: ...
     def model(self, task: Task) -> ModelEntry:

@@ -15,7 +15,7 @@ import typer
 
 from calibration.errors import ScalpScopeError
 from device_app import __version__
-from device_app.commands import analyse, bench, bundle, doctor, run
+from device_app.commands import analyse, bench, bundle, doctor, run, stage
 
 EXIT_USER = 2
 """Something the user can mend: a wrong option, a bad file, a full disk. Said in one line on stderr."""
@@ -30,6 +30,7 @@ app = typer.Typer(
         "\b\nExamples:\n"
         "  scalpscope run                                    the app, on a camera or the demo scalp\n"
         "  scalpscope analyse photos/ --out results          measure pictures that were taken before\n"
+        "  scalpscope stage head.jpg                         the stage of hair loss in overview photographs\n"
         "  scalpscope doctor                                 what this machine has and lacks\n\n"
         "Exit codes: 0 done, 1 partly done or not fit, 2 something to mend (said in one line), 70 our fault."
     ),
@@ -41,6 +42,7 @@ app = typer.Typer(
 )
 app.command("run")(run.command)
 app.command("analyse")(analyse.command)
+app.command("stage")(stage.command)
 app.command("doctor")(doctor.command)
 app.add_typer(bench.app, name="bench")
 app.add_typer(bundle.app, name="bundle")

@@ -188,7 +188,7 @@ def check_bundle(settings: DeviceSettings) -> Sequence[Finding]:
     else:
         findings.append(Finding("engine", State.OK, text))
     engine.close()
-    return [*findings, _refinement(bundle, precision)]
+    return [*findings, _refinement(bundle, precision), *_classifiers(bundle, precision)]
 
 
 def _refinement(bundle: Bundle, precision: Precision | None) -> Finding:
@@ -206,6 +206,34 @@ def _refinement(bundle: Bundle, precision: Precision | None) -> Finding:
         remedy = "It works, with less than the best."
         return Finding("refinement", State.WARN, f"{text}; {'; '.join(refiner.reasons)}", remedy)
     return Finding("refinement", State.OK, text)
+
+
+def _classifiers(bundle: Bundle, precision: Precision | None) -> Sequence[Finding]:
+    """The conditions network and that for overview photographs: one that is not there takes nothing else away."""
+    from device_app.bundle import Task
+    from device_app.live.classifier import Classifiers
+
+    classifiers = Classifiers(bundle, precision)
+    findings = []
+    for name, task in (("conditions", Task.CONDITIONS), ("hair-loss stage", Task.HAIR_LOSS_STAGE)):
+        if missing := classifiers.missing(task):
+            findings.append(Finding(name, State.OK, f"{missing} Everything else works."))
+            continue
+        try:
+            judge = classifiers.grader() if task is Task.CONDITIONS else classifiers.judge(Task.HAIR_LOSS_STAGE)
+        except ScalpScopeError as error:
+            findings.append(Finding(name, State.WARN, error.what, error.remedy))
+            continue
+        text = f"{judge.backend}; goldens reproduced: {judge.goldens}"
+        if judge.demonstration:
+            text += "; for demonstration only"
+        if judge.fallback:
+            text, remedy = f"{text}; {'; '.join(judge.reasons[1:])}", "It works, with less than the best."
+            findings.append(Finding(name, State.WARN, text, remedy))
+        else:
+            findings.append(Finding(name, State.OK, text))
+    classifiers.close()
+    return findings
 
 
 def check_profile(settings: DeviceSettings) -> Sequence[Finding]:

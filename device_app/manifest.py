@@ -25,6 +25,9 @@ POINTS: Literal["points"] = "points"
 CONDITIONS, SEVERITIES, QUALITIES = 3, 4, 3
 """Dandruff, excess sebum, erythema; good, mild, moderate, severe; gradable, out of focus, no scalp."""
 
+STAGES = ("0", "1", "2", "3", "4")
+"""Labels of the hair-loss stage."""
+
 MASKS = 4
 """Masks that SAM's decoder answers: one for a single unambiguous object, then three for whole, part and sub-part."""
 
@@ -361,6 +364,12 @@ class Limits(_Strict):
     farthest: Positive
     rule: Annotated[str, Field(min_length=1)]
 
+    @model_validator(mode="after")
+    def _leave_something_to_judge(self) -> Limits:
+        if self.darkest >= self.brightest:
+            raise ValueError(f"no picture is brighter than {self.darkest} and darker than {self.brightest}")
+        return self
+
 
 class Calibration(_Strict):
     """What turns the logits of the conditions network into probabilities; fitted on validation pictures.
@@ -377,8 +386,8 @@ class Calibration(_Strict):
 class ClassifierEntry(PictureEntry):
     """A network that judges a whole picture, and says where it looked and whether it should judge it at all.
 
-    The input's planes are red, green and blue, then with `hsv` hue, saturation and value, then with `mask` the hair mask
-    M, all on 0..1, before `mean` and `std`; one of those for each plane.
+    The input's planes are red, green and blue, then with `hsv` hue, saturation and value, then with `mask` the hair
+    mask M, all on 0..1, before `mean` and `std`; one of those for each plane.
 
     Attributes:
         hsv, mask: which planes there are beside red, green and blue.
@@ -450,8 +459,8 @@ class ClassEntry(ClassifierEntry):
     """One class of several: the scalp's condition, or the stage of hair loss.
 
     Attributes:
-        labels: names of the classes.
-        ordered: whether they are stages, one worse than the other.
+        labels: names of the classes; of the hair-loss stage `STAGES`.
+        ordered: whether they are stages, one worse than the other; those of hair loss are.
         temperature: from logits to probabilities: the softmax of ``logits / temperature``.
     """
 
@@ -467,6 +476,16 @@ class ClassEntry(ClassifierEntry):
     @property
     def judgements(self) -> tuple[TensorSpec, ...]:
         return (TensorSpec(name="classes", shape=(1, len(self.labels))),)
+
+    @model_validator(mode="after")
+    def _labels_are_the_tasks(self) -> ClassEntry:
+        if len(set(self.labels)) != len(self.labels):
+            raise ValueError(f"two classes of one name among {', '.join(self.labels)}")
+        if self.task is Task.HAIR_LOSS_STAGE and not (self.labels == STAGES and self.ordered):
+            raise ValueError(f"the stages of hair loss are {', '.join(STAGES)}, ordered, not {', '.join(self.labels)}")
+        if self.task is Task.HAIR_LOSS_STAGE and self.mask:
+            raise ValueError("the hair-loss stage is judged in an overview photograph, which has no hair mask")
+        return self
 
 
 AnyEntry: TypeAlias = Annotated[

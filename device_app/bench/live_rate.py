@@ -68,7 +68,7 @@ def command(
     \b
     Examples:
       scalpscope bench live-rate
-      scalpscope bench live-rate --seconds 60 --precision fp32 --report live_rate.json
+      scalpscope bench live-rate --seconds 60 --precision int8_u8s8 --report live_rate.json
     """
     hold_to_cores(cores)
     settings = PipelineSettings(

@@ -23,7 +23,7 @@ from calibration.errors import ScalpScopeError
 from device_app.bundle import Bundle, Task, default_bundle_path, load_bundle
 from device_app.commands.options import BundlePath, PrecisionName, UmPerPx
 from device_app.engines.engine import Engine, Precision
-from device_app.engines.goldens import mask_dice
+from device_app.engines.goldens import check_goldens, mask_dice
 from device_app.engines.onnxruntime_engine import OnnxRuntimeEngine
 from device_app.images import find_images, read_image, write_text_atomically
 from device_app.vision.hairs import Hair
@@ -121,34 +121,48 @@ def measure_precisions(
     threads: int = 2,
     scale_um_per_px: float | None = None,
     advance: Callable[[], None] = lambda: None,
+    fp32: Path | None = None,
 ) -> PrecisionReport:
     """Run every precision of the hair network on every picture and compare with FP32.
 
     The engines take turns on each picture, so that whatever else the machine does slows all of them alike.
 
     Args:
-        bundle: with an FP32 file.
+        bundle: with an FP32 file, unless `fp32` is given.
         pictures: names and (H, W, 3) uint8 RGB; at least one.
         precisions: which to compare; None takes all that the bundle has.
         threads: of each engine.
         scale_um_per_px: of the pictures, for the shift in micrometres.
         advance: called after each picture.
+        fp32: the network's FP32 file, for a bundle that ships without. The bundle's goldens prove that it is the same
+            network; of the other precisions they are not asked: this measures.
 
     Raises:
-        ScalpScopeError: no pictures, no FP32, or an engine that fails. Goldens are not asked: this measures.
+        ScalpScopeError: no pictures, no FP32 or that of another network, or an engine that fails.
     """
     model = bundle.model(Task.HAIR)
     if not pictures:
         raise ScalpScopeError("There are no pictures to compare on.", "Give a folder with pictures.")
-    if Precision.FP32 not in model.files:
-        raise ScalpScopeError("This bundle has no FP32 file to compare with.", "Use a bundle that has one.")
+    if fp32 is None and Precision.FP32 not in model.files:
+        raise ScalpScopeError(
+            "This bundle has no FP32 file to compare with.",
+            "Give that of its hair network with --fp32, or use a bundle that has one.",
+        )
+    if fp32 is not None and Precision.FP32 not in model.goldens.tolerance:
+        raise ScalpScopeError(
+            "The bundle's goldens do not say how near an FP32 file must come, so none can be compared with.",
+            "Use a bundle that has one.",
+        )
     wanted: list[Precision] = [p for p in (precisions or list(model.files)) if p != Precision.FP32]
     for precision in wanted:
         if precision not in model.files:
             raise ScalpScopeError(f"This bundle has no {precision.value} file.", "Ask for one it has.")
+    files = {p: bundle.file(file) for p, file in model.files.items()} | ({Precision.FP32: fp32} if fp32 else {})
     engines: dict[Precision, Engine] = {
-        p: OnnxRuntimeEngine(bundle.file(model.files[p]), model, p, threads) for p in (Precision.FP32, *wanted)
+        p: OnnxRuntimeEngine(files[p], model, p, threads) for p in (Precision.FP32, *wanted)
     }
+    if fp32 is not None:
+        check_goldens(engines[Precision.FP32], bundle, model)
     found: dict[Precision, list[_Comparison]] = {p: [] for p in engines}
     times: dict[Precision, list[float]] = {p: [] for p in engines}
     for number, (_, image) in enumerate(pictures):
@@ -282,6 +296,10 @@ def command(
     ] = None,
     threads: Annotated[int, typer.Option("--threads", min=1, help="Threads of each engine.")] = 2,
     um_per_px: UmPerPx = None,
+    fp32: Annotated[
+        Path | None,
+        typer.Option("--fp32", metavar="FILE", help="The hair network's FP32 file, if the bundle ships without it."),
+    ] = None,
     report: Annotated[
         Path | None, typer.Option("--report", metavar="R.json", help="Write the result here, and a table beside it.")
     ] = None,
@@ -306,6 +324,7 @@ def command(
             threads,
             um_per_px,
             lambda: progress.advance(task),
+            fp32,
         )
     typer.echo(result.to_markdown())
     if report is not None:

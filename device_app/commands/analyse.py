@@ -1,4 +1,4 @@
-"""`scalpscope analyse`: measure picture files, and write what was found beside each other."""
+"""`scalpscope analyse`: measure and grade picture files, and write what was found beside each other."""
 
 from __future__ import annotations
 
@@ -46,12 +46,19 @@ def command(
     refine: Annotated[
         bool, typer.Option("--refine", help="Refine every mask with SAM first; the figures are then of the result.")
     ] = False,
+    heat_maps: Annotated[
+        bool, typer.Option("--heat-maps", help="Draw where the network saw each condition that it graded.")
+    ] = False,
 ) -> None:
-    """Find and measure the hairs in pictures.
+    """Find and measure the hairs in pictures, and grade dandruff, excess sebum and erythema.
 
-    For every picture NAME.jpg: NAME.json (all figures and every hair), NAME_mask.png (0 or 255, the picture's size) and
-    NAME_overlay.png; and one summary.csv with a row for each picture. Results of an earlier run under the same
-    names are replaced; pictures never are.
+    For every picture NAME.jpg: NAME.json (all figures, every hair and every grade), NAME_mask.png (0 or 255, the
+    picture's size) and NAME_overlay.png; and one summary.csv with a row for each picture. Results of an earlier run
+    under the same names are replaced; pictures never are.
+
+    Conditions are graded where the bundle can; where it cannot they are null, and "conditions_missing" says why. A
+    picture that must not be graded has the reason in place of each grade. With --heat-maps there is a
+    NAME_heat_CONDITION.png for each condition that is graded.
 
     With --refine NAME_mask.png is the mask that the bundle makes of the hair network's and SAM's; these two lie beside
     it as NAME_coarse_mask.png and NAME_refined_mask.png. It takes a bundle with SAM.
@@ -65,9 +72,10 @@ def command(
       scalpscope analyse visit-1/ visit-2/x.png --out results --profile scope-a-50x.json
       scalpscope analyse photos/ --out results --um-per-px 2.5 --classes trichoscan
       scalpscope analyse photos/ --out results --refine
+      scalpscope analyse photos/ --out results --heat-maps
     """
     loaded_profile = one_scale(profile, um_per_px)
-    pictures = pictures_to_analyse(paths, out, refine)
+    pictures = pictures_to_analyse(paths, out, refine, heat_maps)
 
     from rich.console import Console
 
@@ -85,13 +93,15 @@ def command(
     )
     if refine:
         analyser.open_refiner()
+    if heat_maps and (missing := analyser.conditions_missing):
+        raise ScalpScopeError(f"There are no heat maps: {missing}", "Use another bundle, or leave --heat-maps out.")
     clear_abandoned(out)
-    failed = _analyse_all(pictures, out, analyser, refine, Console(stderr=True))
+    failed = _analyse_all(pictures, out, analyser, refine, heat_maps, Console(stderr=True))
     if failed:
         raise typer.Exit(1)
 
 
-def pictures_to_analyse(paths: Iterable[Path], out: Path, refine: bool = False) -> list[Path]:
+def pictures_to_analyse(paths: Iterable[Path], out: Path, refine: bool = False, heat_maps: bool = False) -> list[Path]:
     """The pictures that the paths stand for, each once, in order, without results of earlier runs in folders.
 
     Raises:
@@ -99,6 +109,7 @@ def pictures_to_analyse(paths: Iterable[Path], out: Path, refine: bool = False) 
             ignore upper and lower case see it), or a result would be written over one of the pictures.
     """
     from device_app.analysis_files import refined_names, result_names
+    from device_app.grade_files import heat_map_names
     from device_app.images import find_images
 
     found: dict[Path, Path] = {}
@@ -119,7 +130,8 @@ def pictures_to_analyse(paths: Iterable[Path], out: Path, refine: bool = False) 
                 f"'{other}' and '{picture}' would both be saved as {picture.stem}.json.",
                 "Rename one of them, or analyse them into different folders.",
             )
-        for name in (*result_names(picture.stem), *(refined_names(picture.stem) if refine else ())):
+        names = [*result_names(picture.stem), *(refined_names(picture.stem) if refine else ())]
+        for name in names + (list(heat_map_names(picture.stem).values()) if heat_maps else []):
             if (overwritten := found.get((out / name).resolve())) is not None:
                 raise ScalpScopeError(
                     f"The results of '{picture}' would be written over the picture '{overwritten}'.",
@@ -130,13 +142,18 @@ def pictures_to_analyse(paths: Iterable[Path], out: Path, refine: bool = False) 
 
 def _is_result(picture: Path) -> bool:
     """Whether a file in a folder was written by an earlier run: its JSON stands beside it."""
-    for ending in ("_mask.png", "_overlay.png", "_coarse_mask.png", "_refined_mask.png"):
+    from device_app.grade_files import heat_map_names
+
+    own = ("_mask.png", "_overlay.png", "_coarse_mask.png", "_refined_mask.png")
+    for ending in (*own, *heat_map_names("").values()):
         if picture.name.endswith(ending) and (picture.parent / f"{picture.name.removesuffix(ending)}.json").exists():
             return True
     return False
 
 
-def _analyse_all(pictures: list[Path], out: Path, analyser: PictureAnalyser, refine: bool, console: Console) -> int:
+def _analyse_all(
+    pictures: list[Path], out: Path, analyser: PictureAnalyser, refine: bool, heat_maps: bool, console: Console
+) -> int:
     """Analyse and save every picture; returns how many could not be. The summary is written whatever happens."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -158,7 +175,7 @@ def _analyse_all(pictures: list[Path], out: Path, analyser: PictureAnalyser, ref
             for picture in pictures:
                 progress.update(task, name=picture.name)
                 try:
-                    rows.append(_analyse_one(picture, out, analyser, refine))
+                    rows.append(_analyse_one(picture, out, analyser, refine, heat_maps))
                 except CannotWrite:
                     raise
                 except ScalpScopeError as error:
@@ -182,7 +199,7 @@ def _analyse_all(pictures: list[Path], out: Path, analyser: PictureAnalyser, ref
     return failed
 
 
-def _analyse_one(picture: Path, out: Path, analyser: PictureAnalyser, refine: bool) -> dict[str, Any]:
+def _analyse_one(picture: Path, out: Path, analyser: PictureAnalyser, refine: bool, heat_maps: bool) -> dict[str, Any]:
     from device_app.analysis_files import save_analysis, summary_row
     from device_app.images import read_image
 
@@ -190,9 +207,20 @@ def _analyse_one(picture: Path, out: Path, analyser: PictureAnalyser, refine: bo
     try:
         refinement = analyser.refine(image) if refine else None
         analysis = analyser.analyse(image) if refinement is None else refinement.analysis
+        conditions = None if analyser.conditions_missing else analyser.grade(image, analysis.mask)
+        condition = None if analyser.scalp_condition_missing else analyser.judge_scalp(image, analysis.mask)
     except ScalpScopeError as error:
         raise ScalpScopeError(f"'{picture}': {error.what}", error.remedy) from error
     saved = save_analysis(
-        out, picture.stem, image, analysis, analyser.provenance, image_name=picture.name, refinement=refinement
+        out,
+        picture.stem,
+        image,
+        analysis,
+        analyser.provenance,
+        image_name=picture.name,
+        refinement=refinement,
+        conditions=conditions,
+        scalp_condition=condition,
+        with_heat_maps=heat_maps,
     )
     return summary_row(saved.record)

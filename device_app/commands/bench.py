@@ -13,6 +13,7 @@ BENCHES = {
     "prompts": "Prompt points, combined masks and clean-up: what refining takes beside SAM.",
     "live-rate": "Analysed frames a second of the live loop, and where the time goes.",
     "refine": "From freeze to refined figures, and whether the live loop keeps its rate meanwhile.",
+    "classify": "The conditions network in int8 and FP32, and what grading takes from the live loop.",
     "screen-rate": "Pictures a second on the screen while the network is slow.",
     "soak": "The live loop for long, with killed workers and dropped sources.",
 }

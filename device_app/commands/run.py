@@ -194,6 +194,7 @@ def _run_headless(planned: LivePlan, seconds: float, report: Path | None) -> Non
 
 
 def _run_window(planned: LivePlan, chosen: DeviceSettings) -> None:
+    from device_app.advice import load_advice
     from device_app.bundle import load_bundle
     from device_app.doctor import State
     from device_app.doctor_checks import find_display
@@ -205,10 +206,13 @@ def _run_window(planned: LivePlan, chosen: DeviceSettings) -> None:
         raise ScalpScopeError(f"There is {display.found}.", display.remedy)
     # What nobody at the screen could mend is said before there is a window.
     load_bundle(planned.pipeline.bundle_path)
+    advice = load_advice(chosen.advice)
     run_app(
         LiveSession(planned.source, planned.pipeline),
         profile=planned.profile,
         records=chosen.records.expanduser(),
+        advice=advice,
+        overview_folder=chosen.overview_folder.expanduser(),
         window=chosen.window,
         fullscreen=chosen.fullscreen,
     )

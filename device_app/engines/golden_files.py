@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from device_app.manifest import HairEntry, ModelEntry, SamDecoderEntry, SamEncoderEntry, damaged
+from device_app.manifest import ClassifierEntry, HairEntry, ModelEntry, SamDecoderEntry, SamEncoderEntry, damaged
 
 SAMPLES = 16384
 """How many values of an encoder's output are kept of each golden picture, about."""
@@ -59,6 +59,21 @@ class DecoderGolden:
     inputs: dict[str, np.ndarray]
     probabilities: np.ndarray
     iou_predictions: np.ndarray
+
+
+@dataclass(frozen=True)
+class ClassifierGoldens:
+    """What a classifier answered.
+
+    Attributes:
+        images: (N, H, W, 3) uint8 RGB.
+        hair_masks: (N, H, W) uint8, not 0 where there is hair; None when the classifier takes none.
+        outputs: by name, (N, ...) float32.
+    """
+
+    images: np.ndarray
+    hair_masks: np.ndarray | None
+    outputs: dict[str, np.ndarray]
 
 
 def sample_step(size: int) -> int:
@@ -155,13 +170,29 @@ def pack_decoder_goldens(
     return arrays
 
 
+def pack_logit_goldens(
+    images: np.ndarray, outputs: Mapping[str, np.ndarray], masks: np.ndarray | None = None
+) -> dict[str, np.ndarray]:
+    """The arrays of a classifier's npz.
+
+    Args:
+        images: (N, H, W, 3) uint8 RGB.
+        outputs: by name, (N, ...) float32: what FP32 answered, every output.
+        masks: (N, H, W) uint8, not 0 where there is hair; for a classifier that takes a hair mask.
+    """
+    arrays = {"images": images, **{name: values.astype(np.float32) for name, values in outputs.items()}}
+    return arrays if masks is None else {**arrays, "hair_masks": masks}
+
+
 def _coarsely(probabilities: np.ndarray) -> np.ndarray:
     """Probabilities as uint8 of 255, in steps that compress; what is at 0.5 or above stays so."""
     steps = np.floor(probabilities * (255 / _PROBABILITY_STEP) + 0.5)
     return steps.astype(np.uint8) * np.uint8(_PROBABILITY_STEP)
 
 
-def read_goldens(folder: Path, model: ModelEntry) -> HairGoldens | EncoderGoldens | tuple[DecoderGolden, ...]:
+def read_goldens(
+    folder: Path, model: ModelEntry
+) -> HairGoldens | EncoderGoldens | tuple[DecoderGolden, ...] | ClassifierGoldens:
     """The goldens of any network of a bundle, at least one.
 
     Raises:
@@ -173,6 +204,8 @@ def read_goldens(folder: Path, model: ModelEntry) -> HairGoldens | EncoderGolden
         return read_encoder_goldens(folder, model)
     if isinstance(model, SamDecoderEntry):
         return read_decoder_goldens(folder, model)
+    if isinstance(model, ClassifierEntry):
+        return read_logit_goldens(folder, model)
     raise TypeError(f"no goldens are known for {type(model).__name__}")
 
 
@@ -251,6 +284,30 @@ def read_decoder_goldens(folder: Path, model: SamDecoderEntry) -> tuple[DecoderG
     if not goldens:
         raise damaged(folder, f"its goldens {model.goldens.path} are empty")
     return tuple(goldens)
+
+
+def read_logit_goldens(folder: Path, model: ClassifierEntry) -> ClassifierGoldens:
+    """See `read_goldens`."""
+    wanted = ("images", *(spec.name for spec in model.outputs), *(("hair_masks",) if model.mask else ()))
+    arrays = _read(folder, model, wanted)
+    images, masks = arrays.pop("images"), arrays.pop("hair_masks", None)
+    if not _are_images(images):
+        raise damaged(folder, f"its goldens have the wrong shapes (images {images.shape} {images.dtype})")
+    if masks is not None and (masks.shape != images.shape[:3] or masks.dtype != np.uint8):
+        raise damaged(
+            folder,
+            f"its goldens have the wrong shapes (hair masks {masks.shape} {masks.dtype} for images {images.shape})",
+        )
+    for spec in model.outputs:
+        values = arrays[spec.name]
+        if values.shape != (len(images), *spec.shape[1:]) or values.dtype != np.float32:
+            raise damaged(
+                folder,
+                f"its goldens have the wrong shapes ({spec.name} {values.shape} {values.dtype} for {len(images)} "
+                f"pictures and an output of {spec.shape})",
+            )
+        _check_finite(folder, spec.name, values)
+    return ClassifierGoldens(images, masks, arrays)
 
 
 def _read(folder: Path, model: ModelEntry, wanted: tuple[str, ...]) -> dict[str, np.ndarray]:

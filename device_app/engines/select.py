@@ -121,3 +121,19 @@ def open_engine(bundle: Bundle, task: Task, precision: Precision | None = None, 
         + ".",
         "Use another bundle, or another precision if one was asked for.",
     )
+
+
+def open_preferred(
+    bundle: Bundle, task: Task, precision: Precision | None, threads: int
+) -> tuple[SelectedEngine, tuple[str, ...]]:
+    """The same for a network beside the hair network, which may have other files: a precision it lacks is passed over.
+
+    Returns:
+        The engine, and why it is this one, each sentence with its task.
+    """
+    lacks = precision is not None and precision not in bundle.model(task).files
+    engine = open_engine(bundle, task, None if lacks else precision, threads)
+    reasons = [f"{task.value}: {reason}" for reason in engine.reasons]
+    if lacks and precision is not None:
+        reasons.append(f"{task.value}: {precision.value} was asked for, and the bundle has no such file")
+    return engine, tuple(reasons)

@@ -1,14 +1,15 @@
 """The live loop. `LiveSession` reads a source on a thread, hands the newest frame to a worker process through shared
-memory, and keeps both alive: a lost source is opened again, a dead or hung worker replaced. Beside it a second process,
-the refine lane, looks more closely at the one picture that is wanted refined. `Pipeline` is what either does to one
-frame; `Health` says how everything is; `run_headless` is the loop without a window.
+memory, and keeps both alive: a lost source is opened again, a dead or hung worker replaced. Some of the pictures are
+graded besides, on a thread of the worker: the classify lane. A second process, the refine lane, looks more closely at
+the one picture that is wanted refined. `Pipeline` is what either does to one frame; `Health` says how everything is;
+`run_headless` is the loop without a window.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from device_app.live.analysis import Analysis
+from device_app.live.analysis import Analysis, ClassJudgement, Conditions
 from device_app.live.health import Health, HealthMessage, SourceState, Spread, WorkerState
 from device_app.live.refine_requests import RefineState, RefineStatus
 from device_app.live.settings import Patience, PipelineSettings
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Analysis",
+    "ClassJudgement",
+    "Conditions",
     "Health",
     "HealthMessage",
     "LiveSession",

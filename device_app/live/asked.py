@@ -1,4 +1,4 @@
-"""One frame that somebody wants analysed, whatever newer ones come: a frozen picture."""
+"""One frame that somebody wants analysed and graded, whatever newer ones come: a frozen picture."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import threading
 from dataclasses import dataclass, replace
 
 from device_app.camera.source import Frame
-from device_app.live.analysis import Analysis
+from device_app.live.analysis import Analysis, Conditions
 
 _ATTEMPTS = 3
 
@@ -20,12 +20,18 @@ class Asked:
         analysis: of it; None until it is there.
         problem: why there will be none; empty otherwise.
         attempts: how often a worker took it up. One that ends worker after worker is given up.
+        conditions: of it, of this picture alone; None until they are there, which is after the analysis.
+        conditions_problem: why there will be none; empty otherwise.
+        grading_attempts: how often a worker took up the grading.
     """
 
     frame: Frame
     analysis: Analysis | None = None
     problem: str = ""
     attempts: int = 0
+    conditions: Conditions | None = None
+    conditions_problem: str = ""
+    grading_attempts: int = 0
 
 
 class AskedFrame:
@@ -61,3 +67,28 @@ class AskedFrame:
         with self._lock:
             if self._asked is not None and self._asked.frame is frame:
                 self._asked = replace(self._asked, analysis=analysis, problem=problem)
+
+    def take_ungraded(self) -> tuple[Frame, Analysis] | None:
+        """The frame to grade now, with its analysis; None when none waits. Counts as an attempt."""
+        with self._lock:
+            asked = self._asked
+            if asked is None or asked.analysis is None or asked.conditions is not None or asked.conditions_problem:
+                return None
+            if asked.grading_attempts >= _ATTEMPTS:
+                problem = "The analysis ended every time it tried to grade this picture."
+                self._asked = replace(asked, conditions_problem=problem)
+                return None
+            self._asked = replace(asked, grading_attempts=asked.grading_attempts + 1)
+            return asked.frame, asked.analysis
+
+    def settle_grading(self, frame: Frame, conditions: Conditions | None, problem: str = "") -> None:
+        """Book the outcome of the grading, unless something else is asked for by now."""
+        with self._lock:
+            if self._asked is not None and self._asked.frame is frame:
+                self._asked = replace(self._asked, conditions=conditions, conditions_problem=problem)
+
+    def give_up_grading(self, problem: str) -> None:
+        """Whatever is asked for will not be graded, unless it was already."""
+        with self._lock:
+            if self._asked is not None and self._asked.conditions is None and not self._asked.conditions_problem:
+                self._asked = replace(self._asked, conditions_problem=problem)

@@ -104,6 +104,10 @@ class Health:
         refine_backend: what refined last; empty before.
         refine_latency_ms: from the request to the refinement; None before the first.
         refine_pid, refine_memory_mb: of the refine process (None: no process now).
+        conditions_missing: why conditions are not graded; empty when they are, and before the worker is ready.
+        conditions_backend: what grades them; empty when they are not graded.
+        conditions_problem: why the last picture was not graded; empty while all is well.
+        classify_latency_ms: from capture to the conditions at hand; None before the first.
         message: the one thing to say; `detail` is its sentence when it has one.
     """
 
@@ -135,6 +139,10 @@ class Health:
     refine_latency_ms: Spread | None = None
     refine_pid: int | None = None
     refine_memory_mb: float | None = None
+    conditions_missing: str = ""
+    conditions_backend: str = ""
+    conditions_problem: str = ""
+    classify_latency_ms: Spread | None = None
 
     @property
     def captured(self) -> int:

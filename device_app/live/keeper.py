@@ -14,9 +14,20 @@ from device_app.camera.mailbox import DropCause, Mailbox
 from device_app.camera.source import Frame
 from device_app.live.analysis import Analysis
 from device_app.live.asked import AskedFrame
+from device_app.live.classify_lane import ClassifyLane
 from device_app.live.health import WORKER_TRANSITIONS, RateMeter, SpreadMeter, StateKeeper, WorkerState
 from device_app.live.link import WorkerLink, WorkerLost
-from device_app.live.messages import Analyse, Analysed, Failed, Ready, Refused, UseSettings
+from device_app.live.messages import (
+    Analyse,
+    Analysed,
+    Classified,
+    Classify,
+    ClassifyFailed,
+    Failed,
+    Ready,
+    Refused,
+    UseSettings,
+)
 from device_app.live.ring import FrameRing, ring_that_holds
 from device_app.live.settings import Patience, PipelineSettings
 
@@ -78,6 +89,7 @@ class WorkerKeeper:
         pid: process id of the worker; None while there is none.
         restarts: the times it was away, the last 1000; restart_count: how often it ended.
         rate, latency, stages: meters of the analyses.
+        grading: what is graded when, and the conditions.
     """
 
     def __init__(self, mailbox: Mailbox, asked: AskedFrame, settings: PipelineSettings, patience: Patience) -> None:
@@ -95,6 +107,7 @@ class WorkerKeeper:
         self.rate = RateMeter()
         self.latency = SpreadMeter()
         self.stages = SpreadMeter()
+        self.grading = ClassifyLane(asked)
         self._mailbox = mailbox
         self._asked = asked
         self._patience = patience
@@ -168,6 +181,7 @@ class WorkerKeeper:
             log.exception("the supervisor lost its worker")
             self._go_down(WorkerState.RESTARTING, f"The analysis failed: {type(error).__name__}: {error}.")
         finally:
+            self.grading.end()
             if link is not None:
                 link.end(kill)
         return False
@@ -201,6 +215,7 @@ class WorkerKeeper:
         if not isinstance(answer, Ready):
             raise WorkerLost(f"The analysis process said {answer} instead of being ready.")
         self.ready, self.ready_for, self.refusal = answer, settings, None
+        self.grading.begin(answer, settings)
         self.state.move(WorkerState.READY)
         self._mailbox.set_worker_ready(True)
         if self._down_since is not None:
@@ -223,9 +238,10 @@ class WorkerKeeper:
             if (asked := self._asked.take()) is not None:
                 analysis, problem = self._analyse(link, asked)
                 self._asked.settle(asked, analysis, problem)
+            self._grade(link)
             frame = self._mailbox.take(_TICK_S)
             if frame is None:
-                link.check()
+                self._listen(link)
                 continue
             try:
                 analysis, problem = self._analyse(link, frame)
@@ -251,6 +267,32 @@ class WorkerKeeper:
             raise WorkerLost(f"The analysis process answered {type(answer).__name__} out of turn.")
         return dataclasses.replace(answer.analysis, mask=ring.mask(use).copy()), ""
 
+    def _grade(self, link: WorkerLink) -> None:
+        """Have a picture graded beside what comes next, if it is time for one. Nothing waits for the answer."""
+        self._check_grading()
+        if (due := self.grading.next(self.result)) is None:
+            return
+        frame, analysis = due
+        ring = self._ring = ring_that_holds(frame.image, self._ring)
+        link.use_ring(ring)
+        use = ring.put(frame.image)
+        ring.mask(use)[...] = analysis.mask
+        link.send(Classify(frame.id, frame.captured_ns, use))
+
+    def _listen(self, link: WorkerLink) -> None:
+        """Hear what the worker has to say while there is nothing to analyse. Raises as `_answer` does."""
+        link.check()
+        while (answer := link.receive(0)) is not None:
+            self._take_grades(answer)
+
+    def _take_grades(self, answer: object) -> None:
+        if not isinstance(answer, (Classified, ClassifyFailed)) or not self.grading.take(answer):
+            raise WorkerLost(f"The analysis process answered {type(answer).__name__} out of turn.")
+
+    def _check_grading(self) -> None:
+        if self.grading.waited_s() > (patience_s := self._patience.grade_hang_s):
+            raise _WorkerHung(f"The analysis process did not grade a picture within {patience_s:g} s and was ended.")
+
     def _publish(self, frame: Frame, analysis: Analysis) -> None:
         self._mailbox.analysed()
         self.result = (frame, analysis)
@@ -260,12 +302,20 @@ class WorkerKeeper:
         self.stages.add(analysis.timings_ms)
 
     def _answer(self, link: WorkerLink, patience_s: float, complaint: str) -> object:
-        """The worker's next message. Raises `_WorkerHung` when it takes too long, `_Stop` when the session stops."""
+        """The worker's next message that is no grading; that is booked when it comes.
+
+        Raises:
+            _WorkerHung: it takes too long, or the grading does.
+            _Stop: the session stops.
+        """
         until = time.monotonic() + patience_s
         while (left := until - time.monotonic()) > 0:
             answer = link.receive(min(left, _TICK_S))
-            if answer is not None:
+            if isinstance(answer, (Classified, ClassifyFailed)):
+                self._take_grades(answer)
+            elif answer is not None:
                 return answer
+            self._check_grading()
             if self._stopping.is_set():
                 raise _Stop
         raise _WorkerHung(f"The analysis process {complaint} within {patience_s:g} s and was ended.")

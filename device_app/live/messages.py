@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from device_app.live.analysis import Analysis
+from device_app.live.analysis import Analysis, Conditions
 from device_app.live.ring import SlotUse
 from device_app.live.settings import PipelineSettings
 
@@ -38,6 +38,19 @@ class Analyse:
 
 
 @dataclass(frozen=True)
+class Classify:
+    """To the worker: grade this frame with its mask, which lies in the slot, beside what else it does.
+
+    Answered by `Classified` or `ClassifyFailed`, at any time. The slot may be used again when the next message but one
+    is sent.
+    """
+
+    frame_id: int
+    captured_ns: int
+    use: SlotUse
+
+
+@dataclass(frozen=True)
 class Refine:
     """To the refine process: refine this frame. Answered by `Refined`, `RefineFailed` or `RefineCancelled`."""
 
@@ -59,7 +72,8 @@ class CancelRefine:
 class Ready:
     """From the worker: the settings are in use, with this engine, chosen for these reasons.
 
-    `refine_missing` says why the bundle cannot refine; empty when it can.
+    `refine_missing` says why the bundle cannot refine, `conditions_missing` why conditions are not graded; empty when
+    they can be.
     """
 
     backend: str
@@ -68,6 +82,8 @@ class Ready:
     engine_reasons: tuple[str, ...]
     fallback: bool
     refine_missing: str = ""
+    conditions_missing: str = ""
+    conditions_backend: str = ""
 
 
 @dataclass(frozen=True)
@@ -88,6 +104,21 @@ class Analysed:
 @dataclass(frozen=True)
 class Failed:
     """From the worker: this frame could not be analysed; it goes on with the next."""
+
+    frame_id: int
+    problem: str
+
+
+@dataclass(frozen=True)
+class Classified:
+    """From the worker: a frame's conditions."""
+
+    conditions: Conditions
+
+
+@dataclass(frozen=True)
+class ClassifyFailed:
+    """From the worker: this frame could not be graded; it goes on with the next."""
 
     frame_id: int
     problem: str

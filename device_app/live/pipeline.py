@@ -1,4 +1,5 @@
-"""One frame, stage by stage: preprocess, segment, mask, measure, focus; and refined by SAM between mask and measure.
+"""One frame, stage by stage: preprocess, segment, mask, measure, focus; refined by SAM between mask and measure; and
+graded by the classifiers.
 
 DESIGN, "The way of one frame".
 """
@@ -18,7 +19,8 @@ from calibration.optics.focus import focus_score
 from device_app.bundle import Task, load_bundle
 from device_app.camera.source import Frame
 from device_app.engines.select import open_engine
-from device_app.live.analysis import Analysis
+from device_app.live.analysis import Analysis, ClassJudgement, Conditions
+from device_app.live.classifier import Classifiers
 from device_app.live.refinement import (
     Correction,
     Refinement,
@@ -31,6 +33,7 @@ from device_app.live.refinement import (
 )
 from device_app.live.refiner import Embedded, Refiner, refinement_missing
 from device_app.live.settings import PipelineSettings
+from device_app.live.stage_clock import StageClock
 from device_app.manifest import Combination
 from device_app.vision.corrections import heed
 from device_app.vision.masks import combine_masks, drop_small, hair_mask
@@ -42,24 +45,6 @@ from device_app.vision.quarters import join_views, quarter_boxes
 MOST_POINTS = 400
 """Points drawn for one picture, at most: as dense as those the student was taught with. More cost the decoder time, and
 changed nothing in validation pictures."""
-
-
-class StageClock:
-    """Wall time of consecutive stages, in milliseconds."""
-
-    def __init__(self) -> None:
-        self._start = self._last = time.perf_counter()
-        self.timings_ms: dict[str, float] = {}
-
-    def done(self, stage: str) -> None:
-        """The stage that ran since the last call has this name."""
-        now = time.perf_counter()
-        self.timings_ms[stage] = (now - self._last) * 1000
-        self._last = now
-
-    def total(self) -> dict[str, float]:
-        """The timings, with ``total``."""
-        return {**self.timings_ms, "total": (self._last - self._start) * 1000}
 
 
 @dataclass(frozen=True)
@@ -79,8 +64,11 @@ class Pipeline:
     Args:
         settings: how to analyse.
 
+    Attributes:
+        classifiers: those of the bundle; they are opened when they are first asked.
+
     Raises:
-        ScalpScopeError: the bundle or every engine is refused.
+        ScalpScopeError: the bundle or every engine of the hair network is refused.
     """
 
     def __init__(self, settings: PipelineSettings) -> None:
@@ -90,6 +78,7 @@ class Pipeline:
         self._bundle = bundle = load_bundle(settings.bundle_path)
         self._model = bundle.model(Task.HAIR)
         self._engine = open_engine(bundle, Task.HAIR, settings.precision, settings.threads)
+        self.classifiers = Classifiers(bundle, settings.precision)
         self.bundle = f"{bundle.name} {bundle.version}"
         self.demonstration = bundle.demonstration_only
         self.backend = f"{self._engine.backend} {self._engine.precision.value}"
@@ -140,6 +129,41 @@ class Pipeline:
         if self._refiner is None:
             self._refiner = Refiner(self._bundle, self._settings.threads, self._settings.precision)
         return self._refiner
+
+    @property
+    def conditions_missing(self) -> str | None:
+        """Why conditions cannot be graded, in plain words; None when they can. The first time it opens the engine."""
+        return self.classifiers.conditions_missing
+
+    @property
+    def overview_missing(self) -> str | None:
+        """Why the bundle cannot stage hair loss in an overview photograph, in plain words; None when it can."""
+        return self.classifiers.missing(Task.HAIR_LOSS_STAGE)
+
+    def classify(self, frame: Frame, hair_mask: np.ndarray) -> Conditions:
+        """Grade the conditions of a frame. It may run beside `analyse`, on another thread, and not beside itself.
+
+        Args:
+            frame: image (H, W, 3) uint8 RGB; it is not kept.
+            hair_mask: (H, W) uint8, the hair mask of that picture.
+
+        Raises:
+            ScalpScopeError: the bundle has no such network, every engine is refused, the engine failed, or the
+                calibration in use is for pictures of another size.
+        """
+        return self.classifiers.grader().grade(self._checked(frame), hair_mask, frame.id)
+
+    def judge_scalp(self, frame: Frame, hair_mask: np.ndarray) -> ClassJudgement:
+        """The scalp's condition in a frame, one of several. Arguments and errors: see `classify`."""
+        return self.classifiers.judge(Task.SCALP_CONDITION).judge(self._checked(frame), hair_mask)
+
+    def judge_overview(self, image: np.ndarray) -> ClassJudgement:
+        """The stage of hair loss in an overview photograph, (H, W, 3) uint8 RGB, which no calibration is for.
+
+        Raises:
+            ScalpScopeError: the bundle has no such network, every engine is refused, or the engine failed.
+        """
+        return self.classifiers.judge(Task.HAIR_LOSS_STAGE).judge(image)
 
     def analyse(self, frame: Frame) -> Analysis:
         """Find and measure the hairs of a frame.
@@ -336,6 +360,7 @@ class Pipeline:
     def close(self) -> None:
         """Free the engines. Safe to call twice."""
         self._engine.close()
+        self.classifiers.close()
         if self._refiner is not None:
             self._refiner.close()
         self._refiner = self._prepared = None

@@ -159,7 +159,8 @@ class RefineLane:
         settings = self.settings
         if self._in_use is not settings:
             # Half the threads: beside a live loop at work it is no slower, and the live loop keeps more of its pace.
-            self._link.send(UseSettings(replace(settings, threads=max(1, settings.threads // 2))))
+            half = max(1, settings.threads // 2)
+            self._link.send(UseSettings(replace(settings, threads=half, classify_every_s=0.0)))
             answer = self._answer(self._link, self._patience.start_s, "did not get ready")
             if isinstance(answer, Refused):
                 raise ScalpScopeError(answer.what, answer.remedy)

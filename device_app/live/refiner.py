@@ -12,7 +12,7 @@ from calibration.errors import ScalpScopeError
 from device_app.bundle import Bundle, Task
 from device_app.engines.engine import Precision
 from device_app.engines.golden_files import sigmoid
-from device_app.engines.select import SelectedEngine, open_engine
+from device_app.engines.select import open_preferred
 from device_app.live.refinement import leave_if, never
 from device_app.vision.preprocess import mask_from_input, points_to_input, to_network_input
 from device_app.vision.prompts import PromptPoints
@@ -101,9 +101,9 @@ class Refiner:
             raise ScalpScopeError(missing, "Use a bundle with SAM.")
         self.encoder = bundle.model(Task.SAM_ENCODER)
         self.decoder = bundle.model(Task.SAM_DECODER)
-        self._encoder, said = _open(bundle, Task.SAM_ENCODER, precision, threads)
+        self._encoder, said = open_preferred(bundle, Task.SAM_ENCODER, precision, threads)
         try:
-            self._decoder, also_said = _open(bundle, Task.SAM_DECODER, precision, threads)
+            self._decoder, also_said = open_preferred(bundle, Task.SAM_DECODER, precision, threads)
         except ScalpScopeError:
             self._encoder.close()
             raise
@@ -218,18 +218,6 @@ class Refiner:
 
     def _not_asked(self) -> RefinedMask:
         return RefinedMask(np.zeros(self.decoder.masks_shape[2:], np.float32), float("nan"), 0)
-
-
-def _open(
-    bundle: Bundle, task: Task, precision: Precision | None, threads: int
-) -> tuple[SelectedEngine, tuple[str, ...]]:
-    """The engine and why it is this one."""
-    lacks = precision is not None and precision not in bundle.model(task).files
-    engine = open_engine(bundle, task, None if lacks else precision, threads)
-    reasons = [f"{task.value}: {reason}" for reason in engine.reasons]
-    if lacks and precision is not None:
-        reasons.append(f"{task.value}: {precision.value} was asked for, and the bundle has no such file")
-    return engine, tuple(reasons)
 
 
 def _part(probability: np.ndarray, box: Box, size: tuple[int, int]) -> np.ndarray:

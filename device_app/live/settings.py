@@ -29,6 +29,8 @@ class PipelineSettings:
             single pictures, not for the live loop.
         refine_still: refine by itself what stands still, where the bundle can. The live session asks for it; the
             pipeline does not look at it.
+        classify_every_s: how often the conditions of the live picture are graded, where the bundle can; 0: never. The
+            live session asks for it; the pipeline does not look at it.
         clean_up: how large a part of a mask must be to be prompted and to be kept when a picture is refined.
         network_at_least_ms: run the network again and again until it has taken this long: a slower machine, for the
             bench of the screen. 0: once.
@@ -45,6 +47,7 @@ class PipelineSettings:
     closer: bool = False
     clean_up: CleanUp = field(default_factory=CleanUp)
     refine_still: bool = False
+    classify_every_s: float = 0.5
     network_at_least_ms: float = 0.0
 
 
@@ -57,6 +60,7 @@ class Patience:
         open_s: the same for opening the source.
         retry_s: longest wait between two attempts to open a lost source.
         hang_s: a frame whose analysis takes longer is a hang: the worker is killed.
+        grade_hang_s: the same for grading, which stands back behind the analysis.
         start_s: a worker that takes longer to come up is killed.
         spare_s: how long a worker runs before the next one is made ready beside it; starting it costs some pace.
         restart_s: longest wait before a worker that keeps failing is started again.
@@ -68,6 +72,7 @@ class Patience:
     open_s: float = 15.0
     retry_s: float = 1.0
     hang_s: float = 10.0
+    grade_hang_s: float = 30.0
     start_s: float = 60.0
     spare_s: float = 5.0
     restart_s: float = 5.0

@@ -1,6 +1,7 @@
 """The live loop: camera thread -> mailbox -> worker process -> results, kept alive whatever happens to either end.
 
-Beside it the refine lane, which looks more closely at one picture, in a process of its own.
+The worker grades the conditions of some of the pictures besides. Beside it the refine lane, which looks more closely at
+one picture, in a process of its own.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from calibration.errors import ScalpScopeError
 from device_app.camera.mailbox import Mailbox
 from device_app.camera.source import Frame, FrameSource
-from device_app.live.analysis import Analysis
+from device_app.live.analysis import Analysis, Conditions
 from device_app.live.asked import Asked, AskedFrame
 from device_app.live.health import Health, resident_mb
 from device_app.live.keeper import WorkerKeeper, WorkerRestart
@@ -91,12 +92,20 @@ class LiveSession:
         """The newest analysis and the very frame it was computed from; None before the first."""
         return self._keeper.result
 
+    def latest_conditions(self) -> tuple[Frame, Conditions] | None:
+        """The newest grades of the live picture, steady, and the very frame their heat maps belong to; None: none yet.
+
+        They come at their own pace and with a delay: look at the frame's age. None as well while the bundle cannot
+        grade, and after a picture that could not be graded; `health` says why.
+        """
+        return self._keeper.grading.result
+
     def sharpest_recent(self) -> Frame | None:
         """The sharpest frame of the last 0.7 s, for freezing; None before the first."""
         return self._reader.sharpest_recent()
 
     def ask(self, frame: Frame | None) -> None:
-        """Have this very frame analysed next, as well as the newest ones; None takes the wish back.
+        """Have this very frame analysed next, and then graded, as well as the newest ones; None takes the wish back.
 
         It does not change what `latest_result` hands out nor the book of captured frames.
         """
@@ -177,6 +186,10 @@ class LiveSession:
             refine_latency_ms=self._requests.latency.spreads(_LATENCIES_SHOWN).get("latency"),
             refine_pid=self._refiner.pid,
             refine_memory_mb=resident_mb(self._refiner.pid),
+            conditions_missing="" if ready is None else ready.conditions_missing,
+            conditions_backend="" if ready is None else ready.conditions_backend,
+            conditions_problem=self._keeper.grading.problem,
+            classify_latency_ms=self._keeper.grading.latency.spreads(_LATENCIES_SHOWN).get("latency"),
         )
 
     def source_losses(self) -> tuple[SourceLoss, ...]:
@@ -222,6 +235,20 @@ class LiveSession:
             "memory_mb": health.memory_mb,
             "worker_memory_mb": health.worker_memory_mb,
             "refinements": self._refinements(health),
+            "conditions": self._conditions(health),
+        }
+
+    def _conditions(self, health: Health) -> dict[str, Any]:
+        lane = self._keeper.grading
+        spreads = {name: dataclasses.asdict(spread) for name, spread in lane.latency.spreads().items()}
+        return {
+            "graded": lane.graded,
+            "failed": lane.failed,
+            "latency_ms": spreads.get("latency"),
+            "grade_ms": spreads.get("grade"),
+            "backend": health.conditions_backend,
+            "missing": health.conditions_missing,
+            "problem": health.conditions_problem,
         }
 
     def _refinements(self, health: Health) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The worker process: takes frames from shared memory, runs the pipeline on them, answers.
+"""The worker process: takes frames from shared memory, runs the pipeline on them, answers. Grading has its own thread.
 
 Run as ``python -m device_app.live.worker SOCKET_FD LIFELINE_FD NICENESS`` by the session and by nobody else: once for
 the live lane, and once more, further back in the queue for the processor, for the refine lane. Started this way and not
@@ -25,11 +25,13 @@ import numpy as np
 
 from calibration.errors import ScalpScopeError
 from device_app.camera.source import Frame
+from device_app.live.grading_thread import GradingThread
 from device_app.live.messages import (
     REFINED_MASKS,
     Analyse,
     Analysed,
     CancelRefine,
+    Classify,
     Failed,
     Ready,
     Refine,
@@ -62,37 +64,58 @@ def serve(connection: Connection) -> None:
     """Answer messages until the session hangs up or refuses to go on."""
     pipeline: Pipeline | None = None
     ring: FrameRing | None = None
+    speaking = threading.Lock()
+
+    def say(message: object) -> None:
+        with speaking:
+            connection.send(message)
+
+    grading = GradingThread(say)
     while True:
         message = connection.recv()
         if isinstance(message, UseSettings):
+            grading.finish()
             try:
                 pipeline = Pipeline(message.settings) if pipeline is None else pipeline.with_settings(message.settings)
             except ScalpScopeError as error:
-                connection.send(Refused(error.what, error.remedy))
+                say(Refused(error.what, error.remedy))
                 return
             cv2.setNumThreads(message.settings.threads)
-            connection.send(
-                Ready(
-                    pipeline.backend,
-                    pipeline.bundle,
-                    pipeline.demonstration,
-                    pipeline.engine_reasons,
-                    pipeline.fallback,
-                    pipeline.refinement_missing or "",
-                )
-            )
+            say(_ready(pipeline))
         elif isinstance(message, UseRing):
             if ring is not None:
                 ring.close()
             ring = FrameRing(message.pixels, recv_handle(connection), message.masks)
+        elif pipeline is None or ring is None:
+            raise RuntimeError("a frame came before settings and ring")
         elif isinstance(message, Analyse):
-            if pipeline is None or ring is None:
-                raise RuntimeError("a frame came before settings and ring")
-            connection.send(_analyse(pipeline, ring, message))
+            say(_analyse(pipeline, ring, message))
+        elif isinstance(message, Classify):
+            # Copies: the slot is not ours any more when the next message but one is there.
+            frame = Frame(message.frame_id, ring.image(message.use).copy(), message.captured_ns)
+            grading.grade(pipeline, frame, ring.mask(message.use).copy())
         elif isinstance(message, Refine):
-            if pipeline is None or ring is None:
-                raise RuntimeError("a frame came before settings and ring")
-            connection.send(_refine(pipeline, ring, message, _told_to_leave(connection, message.request)))
+            say(_refine(pipeline, ring, message, _told_to_leave(connection, message.request)))
+
+
+def _ready(pipeline: Pipeline) -> Ready:
+    """What runs. A conditions network that is refused takes nothing else down; why it is stands in the answer."""
+    classifiers = pipeline.classifiers
+    if pipeline.settings.classify_every_s > 0:
+        missing = pipeline.conditions_missing or ""
+        reasons, fallback = classifiers.reasons
+    else:
+        missing, reasons, fallback = "Conditions are not graded: that is switched off.", (), False
+    return Ready(
+        pipeline.backend,
+        pipeline.bundle,
+        pipeline.demonstration,
+        pipeline.engine_reasons + reasons,
+        pipeline.fallback or fallback,
+        pipeline.refinement_missing or "",
+        missing,
+        classifiers.conditions_backend,
+    )
 
 
 def _analyse(pipeline: Pipeline, ring: FrameRing, task: Analyse) -> Analysed | Failed:
@@ -156,6 +179,9 @@ def main() -> None:
     os.nice(int(sys.argv[3]))
     with Connection(int(sys.argv[1])) as connection, contextlib.suppress(EOFError, ConnectionError):
         serve(connection)  # until the session hangs up
+    # At once: a picture that is still being graded would trip over the interpreter's own end.
+    sys.stderr.flush()
+    os._exit(0)
 
 
 if __name__ == "__main__":

@@ -62,6 +62,8 @@ class Refusal(str, Enum):
 class Grade:
     """One condition of one picture: a grade, or the reason why there is none. Without a grade all figures are None.
 
+    Neither a grade nor a reason: it is still being looked at (`live.steady`).
+
     Attributes:
         present_probability: that the condition is there, 0..1.
         severity: by the rule of `severity_of`.
@@ -81,6 +83,11 @@ class Grade:
     def refusal(cls, reason: Refusal) -> Grade:
         """No grade, for this reason."""
         return cls(None, None, None, None, reason)
+
+    @classmethod
+    def looking(cls) -> Grade:
+        """No grade yet."""
+        return cls(None, None, None, None)
 
     @classmethod
     def of(cls, probabilities: np.ndarray) -> Grade:

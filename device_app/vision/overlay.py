@@ -1,4 +1,4 @@
-"""The picture with what was found drawn over it: tinted mask, hair lines by class, scale bar, legend."""
+"""The picture with what was found drawn over it: tinted mask, hair lines by class, scale bar, legend; heat maps."""
 
 from __future__ import annotations
 
@@ -16,6 +16,9 @@ CLASS_COLOURS_RGB = {
 """Okabe and Ito's palette: told apart by colour-blind eyes, and on skin."""
 
 UNCLASSED_RGB = (255, 255, 255)
+
+HEAT_RGB = (240, 228, 66)  # yellow, of the same palette
+_LIT_FROM, _LIT_TO = 0.15, 0.9
 
 _BAR_LENGTHS_UM = (10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000)
 _SUBPIXEL_BITS = 4
@@ -54,6 +57,25 @@ def draw_overlay(image: np.ndarray, mask: np.ndarray, measurements: Measurements
         _draw_scale_bar(picture, measurements.scale_um_per_px, unit)
         _draw_legend(picture, measurements, unit)
     return picture
+
+
+def draw_heat(image: np.ndarray, heat_map: np.ndarray) -> np.ndarray:
+    """Light up where a network looked, on the picture in dim grey, as the screen does.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        heat_map: (h, w) float32, 0..1, the picture from edge to edge.
+
+    Returns:
+        (H, W, 3) uint8 RGB: nothing is lit below 0.15, everything above 0.9.
+    """
+    height, width = image.shape[:2]
+    heat = cv2.resize(heat_map, (width, height), interpolation=cv2.INTER_LINEAR)[..., None]
+    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None].astype(np.float32) / 255
+    share = np.clip((heat - _LIT_FROM) / (_LIT_TO - _LIT_FROM), 0, 1)
+    share = np.float32(0.85) * share * share * (3 - 2 * share)
+    lit = np.array(HEAT_RGB, np.float32) * (0.7 + 0.3 * grey)
+    return np.round(255 * 0.6 * grey * (1 - share) + lit * share).astype(np.uint8)
 
 
 def bar_length_um(width_px: int, scale_um_per_px: float) -> int:

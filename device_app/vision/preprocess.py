@@ -9,7 +9,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from device_app.manifest import ColourOrder, PictureEntry, ResizeRule
+from device_app.manifest import ClassifierEntry, ColourOrder, PictureEntry, ResizeRule
 
 Size = tuple[int, int]
 
@@ -39,27 +39,78 @@ def to_network_input(image: np.ndarray, model: PictureEntry) -> np.ndarray:
     Returns:
         (1, 3, height, width) float32, C-contiguous, channels in the model's colour order.
     """
-    full_width, full_height = model.input_size
+    tensor = _empty_input(image, model, 3)
+    _put_colours(tensor, _fitted(image, model), model)
+    return tensor
+
+
+def to_classifier_input(image: np.ndarray, model: ClassifierEntry, hair_mask: np.ndarray | None = None) -> np.ndarray:
+    """The same for a classifier: its colours are those of `to_network_input`, further planes follow as it wants them.
+
+    Hue, saturation and value are those of the resized picture, each on 0..1 (hue is an angle: 0 and 1 are one red). The
+    hair mask is averaged over the area of a pixel where it shrinks: a value between is the share that is hair.
+
+    Args:
+        image: (H, W, 3) uint8 RGB, any size from 1x1.
+        model: says the planes, the input size, the resize rule, mean and std of each plane.
+        hair_mask: (H, W) uint8 or bool, not 0 where there is hair. Looked at only if the classifier takes a mask.
+
+    Returns:
+        (1, planes, height, width) float32, C-contiguous; what the picture leaves free is 0.
+
+    Raises:
+        ValueError: the classifier takes a mask, and there is none or one of another size than the picture.
+    """
+    tensor = _empty_input(image, model, model.input_shape[1])
+    fitted = _fitted(image, model)
+    _put_colours(tensor, fitted, model)
+    further: list[np.ndarray] = []
+    if model.hsv:
+        hsv = cv2.cvtColor(fitted.astype(np.float32) / np.float32(255), cv2.COLOR_RGB2HSV)
+        further += [hsv[..., 0] / np.float32(360), hsv[..., 1], hsv[..., 2]]
+    if model.mask:
+        if hair_mask is None or hair_mask.shape != image.shape[:2]:
+            given = "none" if hair_mask is None else f"one of {hair_mask.shape}"
+            raise ValueError(f"this classifier takes the hair mask of a picture of {image.shape[:2]}, not {given}")
+        further.append(_fitted((hair_mask > 0).astype(np.float32), model))
+    height, width = fitted.shape[:2]
+    for place, plane in enumerate(further, start=3):
+        tensor[0, place, :height, :width] = (plane - np.float32(model.mean[place])) / np.float32(model.std[place])
+    return tensor
+
+
+def _empty_input(image: np.ndarray, model: PictureEntry, planes: int) -> np.ndarray:
+    """(1, planes, height, width) float32 to be filled by a picture; 0 where it will leave the input free."""
+    width, height = model.input_size
+    whole = picture_part((image.shape[1], image.shape[0]), model.input_size, model.resize) == model.input_size
+    return (np.empty if whole else np.zeros)((1, planes, height, width), np.float32)
+
+
+def _fitted(image: np.ndarray, model: PictureEntry) -> np.ndarray:
+    """A picture, (H, W) or (H, W, 3), brought to the part of the input that shows it."""
     width, height = picture_part((image.shape[1], image.shape[0]), model.input_size, model.resize)
-    if image.shape[:2] != (height, width):
-        # Area averaging where the picture shrinks, so that thin hairs fade instead of breaking up.
-        shrinks = image.shape[0] >= height and image.shape[1] >= width
-        image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    if image.shape[:2] == (height, width):
+        return image
+    # Area averaging where the picture shrinks, so that thin hairs fade instead of breaking up.
+    shrinks = image.shape[0] >= height and image.shape[1] >= width
+    return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+
+
+def _put_colours(tensor: np.ndarray, fitted: np.ndarray, model: PictureEntry) -> None:
+    """Normalise a fitted picture into the first three planes of an input."""
+    height, width = fitted.shape[:2]
     channels = (0, 1, 2) if model.colour_order is ColourOrder.RGB else (2, 1, 0)
-    whole = (width, height) == model.input_size
-    tensor = (np.empty if whole else np.zeros)((1, 3, full_height, full_width), np.float32)
     for place, channel in enumerate(channels):
         scale = 1.0 / (255.0 * model.std[place])
         # One pass per plane: bytes in, normalised floats out, nothing in between.
         table = (np.arange(256, dtype=np.float32) * np.float32(scale)) - np.float32(
             model.mean[place] / model.std[place]
         )
-        plane = cv2.extractChannel(image, channel)
-        if whole:
+        plane = cv2.extractChannel(fitted, channel)
+        if tensor.shape[2:] == (height, width):
             cv2.LUT(plane, table, dst=tensor[0, place])
         else:
             tensor[0, place, :height, :width] = cv2.LUT(plane, table)
-    return tensor
 
 
 def points_to_input(points: np.ndarray, size: Size, model: PictureEntry) -> np.ndarray:

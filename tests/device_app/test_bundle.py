@@ -62,8 +62,8 @@ def test_a_manifest_that_is_no_text(folder: Path) -> None:
 
 
 def test_a_newer_schema_is_named(folder: Path) -> None:
-    edit(folder, lambda m: m.update(schema_version=3, something_new={"a": 1}))
-    with pytest.raises(ScalpScopeError, match=r"schema 3.*Update ScalpScope"):
+    edit(folder, lambda m: m.update(schema_version=4, something_new={"a": 1}))
+    with pytest.raises(ScalpScopeError, match=r"schema 4.*Update ScalpScope"):
         load_bundle(folder)
 
 

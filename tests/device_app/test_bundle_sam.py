@@ -14,7 +14,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from calibration.errors import ScalpScopeError
-from device_app.bundle import MANIFEST_NAME, Manifest, Task, TensorSpec, default_bundle_path, load_bundle, sha256_of
+from device_app.bundle import (
+    MANIFEST_NAME,
+    SCHEMA_VERSION,
+    Manifest,
+    Task,
+    TensorSpec,
+    default_bundle_path,
+    load_bundle,
+    sha256_of,
+)
 from device_app.engines.engine import Precision
 from tests.support.broken_bundles import ANY_JSON, check_that_damage_is_refused, edit, refusal
 from tests.support.tiny_bundle import make_tiny_bundle
@@ -67,6 +76,11 @@ def test_a_bundle_of_schema_1_still_loads(folder: Path) -> None:
         bundle.model(Task.SAM_DECODER)
 
 
+def test_a_bundle_of_schema_2_still_loads(sam: Path) -> None:
+    edit(sam, lambda m: m.update(schema_version=2))
+    assert load_bundle(sam).tasks == (Task.HAIR, Task.SAM_ENCODER, Task.SAM_DECODER)
+
+
 def test_the_hair_entry_says_what_it_always_said(folder: Path) -> None:
     entry = json.loads((folder / MANIFEST_NAME).read_text())["models"][0]
     assert set(entry) == {
@@ -78,7 +92,7 @@ def test_the_hair_entry_says_what_it_always_said(folder: Path) -> None:
 
 def test_a_bundle_with_sam_loads(original_sam: Path) -> None:
     bundle = load_bundle(original_sam)
-    assert bundle.manifest.schema_version == 2
+    assert bundle.manifest.schema_version == SCHEMA_VERSION
     assert bundle.tasks == (Task.HAIR, Task.SAM_ENCODER, Task.SAM_DECODER)
     encoder, decoder = bundle.model(Task.SAM_ENCODER), bundle.model(Task.SAM_DECODER)
     assert encoder.outputs == encoder.features == decoder.features

@@ -16,7 +16,7 @@ from device_app.commands.options import PrecisionName
 from device_app.engines.engine import Precision
 from tests.support.command import ROOT, environment, scalpscope
 
-COMMANDS = ("run", "analyse", "doctor", "bench")
+COMMANDS = ("run", "analyse", "stage", "doctor", "bench")
 
 
 def test_the_module_is_light() -> None:

@@ -68,6 +68,10 @@ class Schema(BaseModel):
     hair_classes: dict[str, str | float]
     density_rule: str
     refinement: None  # of refined pictures: test_cli_refine
+    conditions: None  # of graded pictures: test_cli_grades
+    conditions_model: None
+    conditions_missing: str | None
+    scalp_condition: None
     hairs: list[HairSchema]
     focus: float | None
     timings_ms: dict[str, float]

@@ -96,7 +96,7 @@ def test_the_json_is_of_the_combined_mask(refined: Path, sam_bundle: Path, hairy
         ("scalp-1_mask.png", refinement.mask),
     ):
         assert np.array_equal(mask_at(refined / name), mask)
-    assert record["schema_version"] == 2
+    assert record["schema_version"] == 3
     assert record["hair_count"] == refinement.analysis.measurements.hair_count > 3
     assert record["coverage_fraction"] == pytest.approx(
         np.count_nonzero(refinement.mask) / refinement.mask.size, abs=0.01

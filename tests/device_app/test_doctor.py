@@ -13,6 +13,7 @@ from device_app.cli import call
 from device_app.doctor import Finding, State, can_run, examine
 from device_app.doctor_checks import check_bundle, check_disk, check_onnxruntime, check_profile
 from device_app.settings import DeviceSettings
+from tests.support.colour_classifier import make_classifier_bundle
 from tests.support.command import environment, scalpscope
 from tests.support.tiny_sam import make_sam_bundle
 
@@ -118,3 +119,19 @@ def test_whether_the_bundle_can_refine_is_said(tmp_path: Path, tiny_bundle: Path
     assert "decoder onnxruntime-cpu fp16" in with_sam["refinement"].found
     assert without["refinement"].state is State.WARN
     assert "has no SAM" in without["refinement"].found and without["refinement"].remedy
+
+
+def test_whether_the_bundle_can_grade_and_stage_is_said(tmp_path: Path, tiny_bundle: Path) -> None:
+    whole = make_classifier_bundle(tmp_path / "whole", 64, 48, overview=True)
+    refused = make_classifier_bundle(tmp_path / "refused", 64, 48, refused=True)
+    whole_said, refused_said, without = (
+        {finding.name: finding for finding in check_bundle(DeviceSettings(bundle=bundle))}
+        for bundle in (whole, refused, tiny_bundle)
+    )
+    for name in ("conditions", "hair-loss stage"):
+        assert whole_said[name].state is State.OK and "goldens reproduced: probabilities" in whole_said[name].found
+        assert without[name].state is State.OK and "Everything else works" in without[name].found
+    assert refused_said["conditions"].state is State.WARN and refused_said["conditions"].remedy
+    assert "computes something else" in refused_said["conditions"].found
+    assert refused_said["hair-loss stage"].state is State.OK
+    assert can_run(list(refused_said.values()))

@@ -8,7 +8,7 @@ from support.strips import draw_strips
 
 from device_app.vision.hairs import HairClass
 from device_app.vision.measure import measure_hairs
-from device_app.vision.overlay import CLASS_COLOURS_RGB, UNCLASSED_RGB, bar_length_um, draw_overlay
+from device_app.vision.overlay import CLASS_COLOURS_RGB, UNCLASSED_RGB, bar_length_um, draw_heat, draw_overlay
 
 
 @pytest.mark.parametrize(
@@ -49,3 +49,17 @@ def test_bar_lengths_are_round_and_fit():
     assert bar_length_um(640, 4.0) == 500
     assert bar_length_um(1280, 2.0) == 500
     assert bar_length_um(640, 0.5) == 50
+
+
+def test_heat_lights_up_where_it_is_and_leaves_the_rest_grey():
+    picture = np.random.default_rng(0).integers(0, 256, (120, 160, 3), dtype=np.uint8)
+    before = picture.copy()
+    heat = np.zeros((4, 4), np.float32)
+    heat[:, 2:] = 1
+    drawn = draw_heat(picture, heat)
+    np.testing.assert_array_equal(picture, before)
+    assert drawn.shape == picture.shape and drawn.dtype == np.uint8
+    left, right = drawn[:, :50].astype(int), drawn[:, 120:].astype(int)
+    assert (np.ptp(left, axis=2) == 0).all() and left.max() <= 154  # grey, and dimmed
+    assert (right[..., 0] - right[..., 2] > 60).all()  # yellow
+    np.testing.assert_array_equal(draw_heat(picture, heat * 0.1), draw_heat(picture, heat * 0))

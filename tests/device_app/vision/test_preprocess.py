@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import colorsys
 import math
+from typing import Any
 
 import cv2
 import numpy as np
@@ -10,12 +12,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from device_app.bundle import ColourOrder, ResizeRule, Task, load_bundle
+from device_app.bundle import ClassEntry, ColourOrder, ResizeRule, Task, load_bundle
 from device_app.vision.preprocess import (
     mask_from_input,
     mask_to_input,
     picture_part,
     points_to_input,
+    to_classifier_input,
     to_network_input,
 )
 
@@ -139,3 +142,94 @@ def test_what_the_picture_leaves_free_stays_out_of_its_mask(fitting):
     mask[60:] = np.nan
     back = mask_from_input(mask, (640, 240), fitting)
     assert back.shape == (60, 160) and np.isfinite(back[:-1]).all()
+
+
+# -- Classifiers: further planes ---------------------------------------------------------------------------------------
+
+
+def classifier(hsv: bool = False, mask: bool = False, **changes: Any) -> ClassEntry:
+    planes = 3 + 3 * hsv + mask
+    facts = {
+        "task": Task.SCALP_CONDITION,
+        "input_name": "image",
+        "input_shape": (1, planes, 48, 64),
+        "mean": tuple(0.1 * (place + 1) for place in range(planes)),
+        "std": tuple(0.5 + 0.1 * place for place in range(planes)),
+        "hsv": hsv,
+        "mask": mask,
+        "map_size": (3, 4),
+        "limits": {
+            "darkest": 1, "brightest": 254, "most_out_of_focus": 1, "most_no_scalp": 1, "farthest": 9,
+            "rule": "none",
+        },
+        "labels": ("a", "b"),
+        "ordered": False,
+        "temperature": 1,
+        "files": {"fp32": {"path": "x.onnx", "sha256": "0" * 64}},
+        "goldens": {
+            "path": "x.npz",
+            "sha256": "0" * 64,
+            "tolerance": {"fp32": {"max_probability_diff": 1, "max_mean_map_diff": 1, "max_relative_distance_diff": 1}},
+        },
+        "trained_on": "", "licence": "", "credit": "", "demonstration_only": True,
+    }
+    return ClassEntry.model_validate(facts | changes)
+
+
+@settings(max_examples=30, deadline=None)
+@given(size=st.tuples(st.integers(1, 200), st.integers(1, 200)), fit=st.booleans(), seed=st.integers(0, 9))
+def test_a_classifiers_colours_are_those_of_every_network(size, fit, seed):
+    resize = ResizeRule.FIT if fit else ResizeRule.STRETCH
+    entry = classifier(hsv=True, mask=True, resize=resize)
+    rng = np.random.default_rng(seed)
+    image = rng.integers(0, 256, (*size, 3), dtype=np.uint8)
+    tensor = to_classifier_input(image, entry, rng.integers(0, 2, size).astype(np.uint8) * 255)
+    assert tensor.shape == (1, 7, 48, 64) and tensor.dtype == np.float32 and tensor.flags.c_contiguous
+    np.testing.assert_array_equal(tensor[:, :3], to_network_input(image, entry))
+    width, height = picture_part((size[1], size[0]), entry.input_size, resize)
+    back = tensor[0] * np.reshape(entry.std, (7, 1, 1)) + np.reshape(entry.mean, (7, 1, 1))
+    assert back[3:, :height, :width].min() > -1e-5 and back[3:, :height, :width].max() < 1 + 1e-5
+    free = np.ones((48, 64), bool)
+    free[:height, :width] = False
+    assert not tensor[0][:, free].any()
+
+
+@pytest.mark.parametrize(
+    ("colour", "hsv"),
+    [
+        ((255, 0, 0), (0, 1, 1)),
+        ((0, 255, 0), (1 / 3, 1, 1)),
+        ((0, 0, 255), (2 / 3, 1, 1)),
+        ((128, 128, 128), (0, 0, 128 / 255)),
+        ((200, 100, 100), (0, 0.5, 200 / 255)),
+        ((100, 200, 200), (0.5, 0.5, 200 / 255)),
+    ],
+)
+def test_hue_saturation_and_value_are_the_textbooks(colour, hsv):
+    assert colorsys.rgb_to_hsv(*(channel / 255 for channel in colour)) == pytest.approx(hsv)
+    entry = classifier(hsv=True)
+    tensor = to_classifier_input(np.full((48, 64, 3), colour, np.uint8), entry)
+    expected = [(value - mean) / std for value, mean, std in zip(hsv, entry.mean[3:], entry.std[3:])]
+    np.testing.assert_allclose(tensor[0, 3:, 10, 20], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("hsv", [False, True])
+@pytest.mark.parametrize("value", [1, 255, True])
+def test_the_mask_is_the_last_plane_and_a_pixel_of_it_the_share_that_is_hair(hsv, value):
+    entry = classifier(hsv=hsv, mask=True)
+    mask = np.zeros((96, 128), bool if value is True else np.uint8)
+    mask[:, 1::4] = value  # every other pixel of the input has one hairy column of two
+    tensor = to_classifier_input(np.full((96, 128, 3), 99, np.uint8), entry, mask)
+    shares = tensor[0, -1] * entry.std[-1] + entry.mean[-1]
+    np.testing.assert_allclose(shares[:, 0::2], 0.5, atol=1e-6)
+    np.testing.assert_allclose(shares[:, 1::2], 0.0, atol=1e-6)
+
+
+def test_a_mask_that_is_wanted_and_not_there_is_an_error_and_one_that_is_not_wanted_is_none():
+    image = np.zeros((30, 40, 3), np.uint8)
+    with pytest.raises(ValueError, match="takes the hair mask"):
+        to_classifier_input(image, classifier(mask=True))
+    with pytest.raises(ValueError, match=r"\(40, 30\)"):
+        to_classifier_input(image, classifier(mask=True), np.zeros((40, 30), np.uint8))
+    plain = to_classifier_input(image, classifier())
+    np.testing.assert_array_equal(plain, to_classifier_input(image, classifier(), np.zeros((1, 1), np.uint8)))
