@@ -201,6 +201,11 @@ class Classifiers:
         return None
 
     @property
+    def conditions_refused(self) -> bool:
+        """Whether the bundle has a network for conditions, and no engine that may run it. Known once it was asked."""
+        return self._refused is not None
+
+    @property
     def conditions_backend(self) -> str:
         """Back end and precision of the conditions network; empty while it is not open."""
         return "" if self._grader is None else self._grader.backend

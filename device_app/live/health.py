@@ -107,6 +107,7 @@ class Health:
         conditions_missing: why conditions are not graded; empty when they are, and before the worker is ready.
         conditions_backend: what grades them; empty when they are not graded.
         conditions_problem: why the last picture was not graded; empty while all is well.
+        conditions_refused: the bundle has a network for conditions, and no engine that may run it.
         classify_latency_ms: from capture to the conditions at hand; None before the first.
         message: the one thing to say; `detail` is its sentence when it has one.
     """
@@ -142,6 +143,7 @@ class Health:
     conditions_missing: str = ""
     conditions_backend: str = ""
     conditions_problem: str = ""
+    conditions_refused: bool = False
     classify_latency_ms: Spread | None = None
 
     @property

@@ -73,7 +73,7 @@ class Ready:
     """From the worker: the settings are in use, with this engine, chosen for these reasons.
 
     `refine_missing` says why the bundle cannot refine, `conditions_missing` why conditions are not graded; empty when
-    they can be.
+    they can be. `conditions_refused`: the bundle has a network for them, and no engine that may run it.
     """
 
     backend: str
@@ -84,6 +84,7 @@ class Ready:
     refine_missing: str = ""
     conditions_missing: str = ""
     conditions_backend: str = ""
+    conditions_refused: bool = False
 
 
 @dataclass(frozen=True)

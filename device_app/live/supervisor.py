@@ -189,6 +189,7 @@ class LiveSession:
             conditions_missing="" if ready is None else ready.conditions_missing,
             conditions_backend="" if ready is None else ready.conditions_backend,
             conditions_problem=self._keeper.grading.problem,
+            conditions_refused=ready is not None and ready.conditions_refused,
             classify_latency_ms=self._keeper.grading.latency.spreads(_LATENCIES_SHOWN).get("latency"),
         )
 

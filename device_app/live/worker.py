@@ -115,6 +115,7 @@ def _ready(pipeline: Pipeline) -> Ready:
         pipeline.refinement_missing or "",
         missing,
         classifiers.conditions_backend,
+        classifiers.conditions_refused,
     )
 
 

@@ -91,6 +91,9 @@ def notices(health: Health, situation: Situation) -> tuple[Notice, ...]:
         found.append(_chip("no_scale", Weight.PLAIN))
     if situation.behind and not situation.frozen and health.message is HealthMessage.OK:
         found.append(_chip("behind", Weight.PLAIN))
+    if health.conditions_refused or health.conditions_problem:
+        why = health.conditions_missing or health.conditions_problem
+        found.append(Notice("conditions_failed", Weight.WARNING, text("conditions_failed"), why))
     if health.fallback:
         # The first reason is the engine's own; those after it say what was passed over, which is what matters here.
         found.append(Notice("fallback", Weight.PLAIN, text("fallback"), ". ".join(health.engine_reasons[1:])))

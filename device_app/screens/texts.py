@@ -127,6 +127,7 @@ TEXTS: dict[str, dict[str, str]] = {
         "too_dark": "Too dark",
         "too_bright": "Too bright",
         "fallback": "Slower back end",
+        "conditions_failed": "Conditions cannot be graded",
         "disk_nearly_full": "Disk nearly full: {free} left",
         "behind": "Analysis is slow – overlay in the inset",
         "frozen": "Frozen",

@@ -136,6 +136,7 @@ def test_an_engine_that_is_refused_is_a_reason_and_the_loop_goes_on(start_sessio
     health = session.health()
     assert health.message is HealthMessage.OK and health.worker_restarts == 0
     assert "computes something else" in health.conditions_missing and health.conditions_backend == ""
+    assert health.conditions_refused  # and not: the bundle never had one
     assert session.latest_conditions() is None
     session.ask(session.latest_frame())
     wait_until(lambda: session.asked().conditions_problem, "the reason")

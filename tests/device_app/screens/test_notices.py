@@ -86,6 +86,15 @@ def test_a_fall_back_is_told_with_its_reason(health: Health) -> None:
     assert (told.key, told.detail) == ("fallback", "int8 not used: no such file")
 
 
+def test_conditions_that_a_bundle_should_grade_and_cannot_are_told(health: Health) -> None:
+    never = dataclasses.replace(health, conditions_missing="The bundle has no such network.")
+    assert notices(never, Situation()) == notices(health, Situation())
+    refused = dataclasses.replace(health, conditions_missing="Its engine is refused.", conditions_refused=True)
+    failed = dataclasses.replace(health, conditions_problem="Its engine failed.")
+    told = [next(n for n in notices(one, Situation()) if n.key == "conditions_failed") for one in (refused, failed)]
+    assert [one.detail for one in told] == ["Its engine is refused.", "Its engine failed."]
+
+
 def test_refining_tells_its_seconds_and_a_failure_its_reason(health: Health) -> None:
     (told,) = notices(health, Situation(refine=RefineFacts(seconds=3.2)))
     assert (told.weight, "3 s" in told.title) == (Weight.PLAIN, True)

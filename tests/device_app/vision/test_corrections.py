@@ -73,9 +73,7 @@ def test_what_the_mask_says_already_is_left_alone(scalp: np.ndarray) -> None:
     np.testing.assert_array_equal(heed(mask, scalp, both, REACH), mask)
 
 
-@given(
-    x=st.integers(0, 63), y=st.integers(0, 47), hair=st.booleans(), full=st.booleans(), seed=st.integers(0, 99)
-)
+@given(x=st.integers(0, 63), y=st.integers(0, 47), hair=st.booleans(), full=st.booleans(), seed=st.integers(0, 99))
 def test_the_word_holds_at_its_place_and_nothing_changes_beyond_its_reach(
     x: int, y: int, hair: bool, full: bool, seed: int
 ) -> None:

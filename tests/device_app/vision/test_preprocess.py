@@ -159,7 +159,11 @@ def classifier(hsv: bool = False, mask: bool = False, **changes: Any) -> ClassEn
         "mask": mask,
         "map_size": (3, 4),
         "limits": {
-            "darkest": 1, "brightest": 254, "most_out_of_focus": 1, "most_no_scalp": 1, "farthest": 9,
+            "darkest": 1,
+            "brightest": 254,
+            "most_out_of_focus": 1,
+            "most_no_scalp": 1,
+            "farthest": 9,
             "rule": "none",
         },
         "labels": ("a", "b"),
@@ -171,7 +175,10 @@ def classifier(hsv: bool = False, mask: bool = False, **changes: Any) -> ClassEn
             "sha256": "0" * 64,
             "tolerance": {"fp32": {"max_probability_diff": 1, "max_mean_map_diff": 1, "max_relative_distance_diff": 1}},
         },
-        "trained_on": "", "licence": "", "credit": "", "demonstration_only": True,
+        "trained_on": "",
+        "licence": "",
+        "credit": "",
+        "demonstration_only": True,
     }
     return ClassEntry.model_validate(facts | changes)
 
