@@ -3,7 +3,7 @@
 Labels are integers, negative where nobody knows one: such pictures do not count. What is to be bootstrapped also takes
 `weights`, (R, N), how often each picture counts in each of R resamples, and then answers R figures at once, without a
 loop. A figure that is not defined, such as the AUROC of pictures that all have the condition, is NaN in these arrays;
-`GroupBootstrap` and `figure_or_none` make it None.
+`GroupBootstrap` makes it None.
 """
 
 from __future__ import annotations
@@ -19,11 +19,6 @@ PICTURES_PER_BIN = 15
 
 SIMULATIONS = 2000
 SEED = 0
-
-
-def figure_or_none(value: float | np.ndarray) -> float | None:
-    """A figure as a report gives it: None where it is not defined."""
-    return None if not math.isfinite(float(value)) else float(value)
 
 
 def confusion(truth: np.ndarray, found: np.ndarray, classes: int, weights: np.ndarray | None = None) -> np.ndarray:
@@ -235,4 +230,4 @@ def _diagonal(table: np.ndarray) -> np.ndarray:
 
 def _over(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
     part, whole = np.broadcast_arrays(np.asarray(part, np.float64), np.asarray(whole, np.float64))
-    return np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole != 0)
+    return np.asarray(np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole != 0))

@@ -32,7 +32,9 @@ Layout = Annotated[
     str | None,
     typer.Option("--layout", metavar="NAME", help="aihub, csv, folders or yolo. [default: found out by looking]"),
 ]
-BatchSize = Annotated[int, typer.Option("--batch-size", min=1, help="Pictures that are judged at a time.")]
+BatchSize = Annotated[
+    int, typer.Option("--batch-size", min=1, help="Pictures judged at a time; more is slower on a CPU.")
+]
 Cpu = Annotated[bool, typer.Option("--cpu", help="Use the CPU also where there is a GPU.")]
 
 _ALL = "all"
@@ -59,7 +61,7 @@ def calibrate(
     most_refused: Annotated[
         float, typer.Option("--most-refused", min=0, max=0.5, help="Share of good pictures that may be refused.")
     ] = 0.01,
-    batch_size: BatchSize = 16,
+    batch_size: BatchSize = 4,
     cpu: Cpu = False,
 ) -> None:
     """Calibrate a run's best weights on its validation pictures: probabilities, and when to refuse.
@@ -113,7 +115,7 @@ def evaluate(
     predictions: Annotated[
         Path | None, typer.Option("--predictions", metavar="FILE.npz", help="Write all answers there too.")
     ] = None,
-    batch_size: BatchSize = 16,
+    batch_size: BatchSize = 4,
     cpu: Cpu = False,
 ) -> None:
     """Measure a classifier and write a report.
