@@ -6,7 +6,7 @@ import datetime
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,11 +20,15 @@ from device_app.bundle import (
     SCHEMA_VERSION,
     Bundle,
     BundleFile,
+    ClassEntry,
+    ClassifierEntry,
+    ConditionsEntry,
     HairEntry,
     Manifest,
     ModelEntry,
     SamDecoderEntry,
     SamEncoderEntry,
+    Task,
     load_bundle,
     sha256_of,
 )
@@ -35,12 +39,16 @@ from export.golden_writer import GoldenMaker, hair_goldens
 
 LEAST_DICE = 0.9  # of the masks on the goldens: a network further from its FP32 is not worth shipping
 MOST_RELATIVE_DIFF = 0.3  # of an encoder's features on the goldens, for the same reason
+MOST_PROBABILITY_DIFF = 0.5  # of a classifier's, likewise; what it is worth is measured on many pictures, not on these
 
 _ANYTHING = {"max_mean_abs_diff": 1, "min_mask_dice": 0}
+_ANY_LOGITS = {"max_probability_diff": 1, "max_mean_map_diff": 1, "max_relative_distance_diff": 1e9}
 _WIDEST: Mapping[type[ModelEntry], Mapping[str, float]] = {
     HairEntry: _ANYTHING,
     SamEncoderEntry: {"max_relative_diff": 1e9},
     SamDecoderEntry: {**_ANYTHING, "max_iou_diff": 1e9},
+    ConditionsEntry: _ANY_LOGITS,
+    ClassEntry: _ANY_LOGITS,
 }
 """Tolerances by kind of entry that refuse nothing: for an entry before its goldens are made."""
 
@@ -75,6 +83,7 @@ class NetworkFiles:
         reference: the FP32 ONNX file that makes the goldens; None: the one in `files`.
         least_dice: of each precision's masks with FP32's on the goldens.
         most_relative_diff: of each precision's features (an encoder's) from FP32's on the goldens.
+        most_probability_diff: of each precision's probabilities (a classifier's) from FP32's on the goldens.
     """
 
     entry: ModelEntry
@@ -83,21 +92,72 @@ class NetworkFiles:
     reference: Path | None = None
     least_dice: float = LEAST_DICE
     most_relative_diff: float = MOST_RELATIVE_DIFF
+    most_probability_diff: float = MOST_PROBABILITY_DIFF
+
+
+@dataclass(frozen=True)
+class CarriedNetwork:
+    """A network of another bundle that is taken over byte for byte, with its goldens and their tolerances.
+
+    Attributes:
+        entry: what the new manifest will say; its files are those that are taken.
+        folder: the other bundle's.
+    """
+
+    entry: ModelEntry
+    folder: Path
+
+
+def carried_networks(
+    bundle: Bundle, written: Collection[Task], leave_out: Collection[str] = ()
+) -> list[CarriedNetwork]:
+    """The networks of a bundle that go into the next one as they are.
+
+    A file that is left out keeps its tolerance: whoever has it can still prove by the goldens that it is this network.
+
+    Args:
+        bundle: a loaded one.
+        written: the tasks that the next bundle gets anew.
+        leave_out: files that are not taken over, such as ``hair_fp32``.
+
+    Raises:
+        ScalpScopeError: there is no such file to leave out, or a network would have none left.
+    """
+    carried, left_out = [], set()
+    for model in bundle.manifest.models:
+        if model.task in written:
+            continue
+        names = {precision: f"{model.task.value}_{precision.value}" for precision in model.files}
+        kept = {precision: file for precision, file in model.files.items() if names[precision] not in leave_out}
+        if not kept:
+            raise ScalpScopeError(
+                f"With {', '.join(sorted(names.values()))} left out the bundle would have no network for "
+                f"'{model.task.value}'.",
+                "Leave one of them in.",
+            )
+        left_out |= set(names.values()).intersection(leave_out)
+        carried.append(CarriedNetwork(model.model_copy(update={"files": kept}), bundle.path))
+    if unknown := sorted(set(leave_out) - left_out):
+        raise ScalpScopeError(
+            f"{bundle.path} has no file '{unknown[0]}' that would be taken over.",
+            "Name task and precision, such as hair_fp32.",
+        )
+    return carried
 
 
 def entry_template(kind: type[E], precisions: Iterable[Precision] = (Precision.FP32,), **facts: Any) -> E:
     """An entry whose files and goldens are not there yet; it says already how pictures become inputs.
 
     Args:
-        kind: `HairEntry`, `SamEncoderEntry` or `SamDecoderEntry`.
+        kind: one of the entries of `device_app.manifest.AnyEntry`.
         precisions: of the files it stands for.
-        facts: everything else that the entry says, by key.
+        facts: everything else that the entry says, by key; `task` too where the kind stands for several.
 
     Raises:
         ScalpScopeError: a fact is missing, unknown or wrong.
     """
     precisions = tuple(precisions)
-    task = kind.model_fields["task"].default.value
+    task = Task(facts.get("task", kind.model_fields["task"].default)).value
     nowhere = "0" * 64
     try:
         return kind.model_validate(
@@ -108,7 +168,7 @@ def entry_template(kind: type[E], precisions: Iterable[Precision] = (Precision.F
                     precision: {"path": _file_name(task, precision), "sha256": nowhere} for precision in precisions
                 },
                 "goldens": {
-                    "path": f"{task}_goldens.npz",
+                    "path": _goldens_name(task),
                     "sha256": nowhere,
                     "tolerance": dict.fromkeys(precisions, _WIDEST[kind]),
                 },
@@ -160,12 +220,12 @@ def preprocessing_of(facts: NetworkFacts) -> HairEntry:
 
 
 def write_bundle(
-    out: Path, name: str, version: str, networks: Sequence[NetworkFiles], overwrite: bool = False
+    out: Path, name: str, version: str, networks: Sequence[NetworkFiles | CarriedNetwork], overwrite: bool = False
 ) -> Bundle:
     """Write a bundle and load it back. The folder appears whole or not at all.
 
-    Every precision is run on the goldens here; what it differs by, with room for another processor's rounding, becomes
-    its tolerance. Any machine on which it differs by more refuses it.
+    Every precision of a new network is run on the goldens here; what it differs by, with room for another processor's
+    rounding, becomes its tolerance. Any machine on which it differs by more refuses it.
 
     Args:
         out: the folder to make.
@@ -183,7 +243,13 @@ def write_bundle(
     scratch = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
     try:
         scratch.chmod(0o755)
-        manifest = _manifest(name, version, [_write_network(scratch, network) for network in networks])
+        models = [
+            _carry_network(scratch, network)
+            if isinstance(network, CarriedNetwork)
+            else _write_network(scratch, network)
+            for network in networks
+        ]
+        manifest = _manifest(name, version, sorted(models, key=lambda model: list(Task).index(model.task)))
         (scratch / MANIFEST_NAME).write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
         load_bundle(scratch)
         if out.exists():
@@ -211,7 +277,7 @@ def _write_network(folder: Path, network: NetworkFiles) -> ModelEntry:
         target = _file_name(task, precision)
         shutil.copyfile(source, folder / target)
         files[precision] = BundleFile(path=target, sha256=sha256_of(folder / target))
-    facts = network.entry.model_dump(exclude={"task", "files", "goldens"})
+    facts = network.entry.model_dump(exclude={"files", "goldens"})
     entry = entry_template(kind, files, **facts)
     engine = OnnxRuntimeEngine(reference, entry, Precision.FP32)
     goldens = folder / entry.goldens.path
@@ -222,8 +288,24 @@ def _write_network(folder: Path, network: NetworkFiles) -> ModelEntry:
     return kind.model_validate({**entry.model_dump(), "files": files, "goldens": proof})
 
 
+def _carry_network(folder: Path, carried: CarriedNetwork) -> ModelEntry:
+    """Copy a network's files and goldens under the names that this writer gives."""
+    entry, task = carried.entry, carried.entry.task.value
+    files = {}
+    for precision, file in entry.files.items():
+        files[precision] = BundleFile(path=_file_name(task, precision), sha256=file.sha256)
+        shutil.copyfile(carried.folder / file.path, folder / files[precision].path)
+    goldens = entry.goldens.model_copy(update={"path": _goldens_name(task)})
+    shutil.copyfile(carried.folder / entry.goldens.path, folder / goldens.path)
+    return entry.model_copy(update={"files": files, "goldens": goldens})
+
+
 def _file_name(task: str, precision: Precision) -> str:
     return f"{task}_{precision.value}.onnx"
+
+
+def _goldens_name(task: str) -> str:
+    return f"{task}_goldens.npz"
 
 
 def _manifest(name: str, version: str, models: Sequence[ModelEntry]) -> Manifest:
@@ -263,6 +345,21 @@ def _measure_tolerance(
                 "Calibrate on more and other frames, or leave more of it in float.",
             )
         return {"max_relative_diff": round(1.5 * found.mean_abs_diff + 0.002, 5)}
+    if isinstance(entry, ClassifierEntry):
+        assert found.probability_diff is not None and found.distance_diff is not None
+        if not found.probability_diff <= network.most_probability_diff:
+            raise ScalpScopeError(
+                f"The {precision.value} network is too far from FP32: a probability differs by "
+                f"{found.probability_diff:.3f} on the golden pictures, at most {network.most_probability_diff} is "
+                "wanted.",
+                "Calibrate on more and other frames, or leave more of it in float.",
+            )
+        # A handful of values a picture, not the mean of a map: one rounding more on another processor moves them more.
+        return {
+            "max_probability_diff": min(1.0, round(1.5 * found.probability_diff + 0.02, 5)),
+            "max_mean_map_diff": min(1.0, round(1.5 * found.mean_abs_diff + 0.005, 5)),
+            "max_relative_distance_diff": round(1.5 * found.distance_diff + 0.02, 5),
+        }
     tolerance = {
         "max_mean_abs_diff": min(1.0, round(1.5 * found.mean_abs_diff + 0.002, 5)),
         "min_mask_dice": max(0.0, round(dice - 0.5 * (1 - dice) - 0.01, 5)),

@@ -21,10 +21,11 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     name="scalpscope-export",
-    help="Turn a trained hair network into a bundle: ONNX, FP16, two kinds of int8, each compared with the original.",
+    help="Turn trained networks into a bundle: ONNX, FP16, two kinds of int8, each compared with the original.",
     epilog=(
         "\b\nExamples:\n"
         "  scalpscope-export bundle --checkpoint RUN/best.pt --frames PICTURES --out device_app/bundles/default\n"
+        "  scalpscope-export classifier --checkpoint RUN/calibrated.pt --bundle OLD --frames PICTURES --out NEW\n"
         "  scalpscope-export verify device_app/bundles/default\n"
         "  scalpscope-export parity device_app/bundles/default --frames PICTURES --out report\n"
     ),
@@ -46,33 +47,45 @@ Height = Annotated[int, typer.Option("--height", min=32, help="Height of the net
 Quick = Annotated[
     bool, typer.Option("--quick", help="Quantise without the search for the best ranges and float layers.")
 ]
+Calibration = Annotated[int, typer.Option("--calibration", min=1, help="Real frames for the ranges.")]
+HeldOut = Annotated[int, typer.Option("--held-out", min=1, help="Real frames that loss is measured on.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Of the choice of frames.")]
+Source = Annotated[Path, typer.Option("--bundle", metavar="DIR", help="The bundle whose other networks stay.")]
+Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="The new bundle's folder.")]
+Licence = Annotated[str, typer.Option("--licence", help="Of the weights.")]
+Credit = Annotated[str, typer.Option("--credit", help="Whom to name.")]
+Demonstration = Annotated[
+    bool,
+    typer.Option(
+        "--demonstration/--no-demonstration", help="Mark it as demonstration only on every screen and report."
+    ),
+]
+Fp32 = Annotated[
+    Path | None,
+    typer.Option("--fp32", metavar="FILE", help="The hair network's FP32 file, for a bundle that ships without it."),
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
 
 
 @app.command()
 def bundle(
     checkpoint: Checkpoint,
-    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="The bundle's folder.")],
+    out: Out,
     frames: Frames = None,
     name: Annotated[str, typer.Option("--name", help="The bundle's name.")] = "default",
     version: Annotated[str, typer.Option("--version", help="The bundle's version.")] = "1",
     width: Width = 640,
     height: Height = 480,
     threshold: Annotated[float, typer.Option("--threshold", help="Probability from which a pixel is hair.")] = 0.5,
-    calibration: Annotated[int, typer.Option("--calibration", min=1, help="Real frames for the ranges.")] = 16,
-    held_out: Annotated[int, typer.Option("--held-out", min=1, help="Real frames that loss is measured on.")] = 12,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the choice of frames.")] = 0,
+    calibration: Calibration = 16,
+    held_out: HeldOut = 12,
+    seed: Seed = 0,
     trained_on: Annotated[str, typer.Option("--trained-on", help="What the network has seen, for the manifest.")] = (
         "pseudo-images over hair-free scalp, found automatically and drawn; no hand-drawn masks"
     ),
-    licence: Annotated[str, typer.Option("--licence", help="Of the weights.")] = "Apache-2.0",
-    credit: Annotated[str, typer.Option("--credit", help="Whom to name.")] = "ScalpScope",
-    demonstration: Annotated[
-        bool,
-        typer.Option(
-            "--demonstration/--no-demonstration", help="Mark it as demonstration only on every screen and report."
-        ),
-    ] = True,
+    licence: Licence = "Apache-2.0",
+    credit: Credit = "ScalpScope",
+    demonstration: Demonstration = True,
     report: Annotated[
         Path | None, typer.Option("--report", metavar="DIR", help="Folder of the parity report. [default: OUT-parity]")
     ] = None,
@@ -117,8 +130,8 @@ def sam(
         Path,
         typer.Option("--checkpoint", metavar="FILE", help="best.pt or weights.pt of a student's run, or official SAM."),
     ],
-    source: Annotated[Path, typer.Option("--bundle", metavar="DIR", help="The bundle with the hair network.")],
-    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="The new bundle's folder.")],
+    source: Source,
+    out: Out,
     frames: Frames = None,
     version: Annotated[str, typer.Option("--version", help="The new bundle's version.")] = "2",
     combination: Annotated[
@@ -127,17 +140,15 @@ def sam(
     mask_prompt: Annotated[
         bool, typer.Option("--mask-prompt/--points-only", help="Give SAM the coarse mask beside the points.")
     ] = False,
-    calibration: Annotated[int, typer.Option("--calibration", min=1, help="Real frames for the ranges.")] = 16,
-    held_out: Annotated[int, typer.Option("--held-out", min=1, help="Real frames that loss is measured on.")] = 12,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the choice of frames.")] = 0,
+    calibration: Calibration = 16,
+    held_out: HeldOut = 12,
+    seed: Seed = 0,
     trained_on: Annotated[str, typer.Option("--trained-on", help="What the network has seen, for the manifest.")] = (
         "pseudo-images over hair-free scalp, found automatically and drawn; no hand-drawn masks, no teacher"
     ),
-    licence: Annotated[str, typer.Option("--licence", help="Of the weights.")] = "Apache-2.0",
-    credit: Annotated[str, typer.Option("--credit", help="Whom to name.")] = "ScalpScope",
-    demonstration: Annotated[
-        bool, typer.Option("--demonstration/--no-demonstration", help="Mark it as demonstration only.")
-    ] = True,
+    licence: Licence = "Apache-2.0",
+    credit: Credit = "ScalpScope",
+    demonstration: Demonstration = True,
     quick: Quick = False,
     overwrite: Overwrite = False,
 ) -> None:
@@ -169,6 +180,77 @@ def sam(
         told = "kept" if one.kept else "refused"
         ious = f"mask IoU with FP32 {one.mean_iou:.4f}, worst {one.worst_iou:.4f}"
         typer.echo(f"{one.part} {one.precision}: {ious}; {told}")
+    size = sum(file.stat().st_size for file in out.iterdir()) / 1e6
+    typer.echo(f"Bundle {out}, {size:.1f} MB; report in {built.report}")
+
+
+@app.command()
+def classifier(
+    checkpoint: Annotated[
+        Path, typer.Option("--checkpoint", metavar="FILE", help="calibrated.pt of a run, of any of the three tasks.")
+    ],
+    source: Source,
+    out: Out,
+    frames: Annotated[
+        Path | None,
+        typer.Option("--frames", metavar="DIR", help="Real pictures. [default: training pictures of --labelled]"),
+    ] = None,
+    labelled: Annotated[
+        Path | None,
+        typer.Option("--labelled", metavar="DIR", help="A set with labels: loss on its validation pictures counts."),
+    ] = None,
+    layout: Annotated[
+        str | None, typer.Option("--layout", help="Of --labelled: aihub, csv, folders, yolo. [default: found out]")
+    ] = None,
+    version: Annotated[str, typer.Option("--version", help="The new bundle's version.")] = "3",
+    calibration: Calibration = 24,
+    held_out: HeldOut = 24,
+    judged: Annotated[
+        int, typer.Option("--judged", min=8, help="Drawn pictures, and at most so many labelled ones, for the loss.")
+    ] = 240,
+    seed: Seed = 0,
+    trained_on: Annotated[
+        str | None, typer.Option("--trained-on", help="For the manifest. [default: what the checkpoint says]")
+    ] = None,
+    licence: Licence = "Apache-2.0",
+    credit: Credit = "ScalpScope",
+    demonstration: Demonstration = True,
+    with_fp32: Annotated[bool, typer.Option("--with-fp32", help="Ship the FP32 file as well.")] = False,
+    leave_out: Annotated[
+        list[str] | None,
+        typer.Option("--leave-out", metavar="FILE", help="Of the old bundle, such as hair_fp32; may be repeated."),
+    ] = None,
+    quick: Quick = False,
+    overwrite: Overwrite = False,
+) -> None:
+    """Put a classifier beside the networks of a bundle, int8 kept or refused by its grades."""
+    from export.conditions import ClassifierBuildSettings, build_classifier
+    from export.quantise import steps
+
+    settings = ClassifierBuildSettings(
+        checkpoint=checkpoint,
+        bundle=source,
+        out=out,
+        frames=frames,
+        labelled=labelled,
+        layout=layout,
+        version=version,
+        trained_on=trained_on,
+        licence=licence,
+        credit=credit,
+        demonstration_only=demonstration,
+        with_fp32=with_fp32,
+        leave_out=tuple(leave_out or ()),
+        calibration=calibration,
+        held_out=held_out,
+        judged=judged,
+        seed=seed,
+        quick=quick,
+        overwrite=overwrite,
+    )
+    with _progress(steps(2 * calibration) + 8) as advance:
+        built = build_classifier(settings, advance)
+    typer.echo(built.report.with_suffix(".md").read_text(encoding="utf-8"))
     size = sum(file.stat().st_size for file in out.iterdir()) / 1e6
     typer.echo(f"Bundle {out}, {size:.1f} MB; report in {built.report}")
 
@@ -228,9 +310,9 @@ def quantise(
     source: Annotated[Path, typer.Argument(metavar="FILE.onnx", help="An FP32 file of the onnx sub-command.")],
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder of the two int8 files; made if needed.")],
     frames: Frames = None,
-    calibration: Annotated[int, typer.Option("--calibration", min=1, help="Real frames for the ranges.")] = 16,
-    held_out: Annotated[int, typer.Option("--held-out", min=1, help="Real frames that loss is measured on.")] = 12,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the choice of frames.")] = 0,
+    calibration: Calibration = 16,
+    held_out: HeldOut = 12,
+    seed: Seed = 0,
     quick: Quick = False,
 ) -> None:
     """Write both int8 files of an FP32 ONNX file."""
@@ -255,8 +337,9 @@ def parity(
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder of parity.json and parity.md.")],
     count: Annotated[int, typer.Option("--count", min=1, help="At most this many, spread over the folder.")] = 60,
     um_per_px: Annotated[float | None, typer.Option("--um-per-px", help="Scale, for diameters in micrometres.")] = None,
+    fp32: Fp32 = None,
 ) -> None:
-    """Compare every precision of a bundle with its FP32 on real pictures."""
+    """Compare every precision of a bundle's hair network with FP32 on real pictures."""
     from calibration.files import make_folder
     from device_app.bundle import load_bundle
     from device_app.images import find_images, read_image
@@ -267,7 +350,7 @@ def parity(
     chosen = [(file.name, read_image(file)) for file in files[::every]]
     with _progress(len(chosen)) as advance:
         report = measure_parity(
-            load_bundle(path), chosen, scale_um_per_px=um_per_px, advance=lambda: advance("comparing")
+            load_bundle(path), chosen, scale_um_per_px=um_per_px, advance=lambda: advance("comparing"), fp32=fp32
         )
     write_parity(make_folder(out), report)
     typer.echo(report.to_markdown())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,40 +26,50 @@ class FrameSet:
     Attributes:
         calibration: for the ranges.
         held_out: for measuring loss.
-        real_names: the files that were used, calibration first.
+        calibration_names, held_out_names: the files among them.
     """
 
     calibration: tuple[np.ndarray, ...]
     held_out: tuple[np.ndarray, ...]
-    real_names: tuple[str, ...]
+    calibration_names: tuple[str, ...]
+    held_out_names: tuple[str, ...]
+
+    @property
+    def real_names(self) -> tuple[str, ...]:
+        """The files that were used, calibration first."""
+        return self.calibration_names + self.held_out_names
 
 
 def choose_frame_set(
-    folder: Path | None,
+    folder: Path | Sequence[Path] | None,
     width: int,
     height: int,
     calibration: int = 16,
     held_out: int = 12,
     seed: int = 0,
     advance: Callable[[str], None] = lambda _: None,
+    with_drawn: bool = True,
 ) -> FrameSet:
     """Choose real frames as unlike each other as possible and draw a third as many pseudo-images beside them.
 
     Args:
-        folder: real pictures; None, and all frames are pseudo-images.
+        folder: real pictures, or their files; None, and all frames are pseudo-images.
         width, height: of the pseudo-images, pixels.
         calibration, held_out: how many real frames of each kind; fewer when the folder has fewer, in the same
-        proportion. seed: one seed, one choice.
+            proportion.
+        seed: one seed, one choice.
+        with_drawn: draw pseudo-images at all; without, a folder is needed.
 
     Raises:
         ScalpScopeError: the folder has fewer than two originals, or a picture cannot be read.
     """
     real: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
-    names: list[str] = []
+    names: tuple[list[str], list[str]] = ([], [])
     if folder is not None:
-        files = list({original_name(file): file for file in find_images([folder])}.values())
+        files = list({original_name(file): file for file in _files(folder)}.values())
         if len(files) < 2:
-            raise ScalpScopeError(f"{folder} has only {len(files)} picture to calibrate on.", "Give at least two.")
+            place = folder if isinstance(folder, Path) else "The set"
+            raise ScalpScopeError(f"{place} has only {len(files)} picture to calibrate on.", "Give at least two.")
         order = np.random.default_rng(seed).permutation(len(files))[:_LOOKED_AT]
         files = [files[i] for i in order]
         advance("looking at the frames")
@@ -72,9 +82,11 @@ def choose_frame_set(
         for place, index in enumerate(chosen):
             to_hold = place % 2 == 1 and len(parts[1]) < total - first
             parts[1 if to_hold or len(parts[0]) >= first else 0].append(index)
-        for part, frames in zip(parts, real, strict=True):
+        for part, frames, own in zip(parts, real, names, strict=True):
             frames += [read_image(files[i]) for i in part]
-            names += [files[i].name for i in part]
+            own += [files[i].name for i in part]
+    if not with_drawn:
+        return FrameSet(tuple(real[0]), tuple(real[1]), tuple(names[0]), tuple(names[1]))
     advance("drawing pseudo-images")
     recipe, pool = PseudoImageRecipe(width=width, height=height), BackgroundPool()
     counts = [
@@ -84,8 +96,13 @@ def choose_frame_set(
     return FrameSet(
         (*real[0], *pseudo[: counts[0]]),
         (*real[1], *pseudo[counts[0] :]),
-        tuple(names),
+        tuple(names[0]),
+        tuple(names[1]),
     )
+
+
+def _files(pictures: Path | Sequence[Path]) -> list[Path]:
+    return find_images([pictures]) if isinstance(pictures, Path) else list(pictures)
 
 
 def golden_pictures(width: int, height: int, count: int = 2) -> list[np.ndarray]:

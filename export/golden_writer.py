@@ -7,10 +7,15 @@ from typing import TypeAlias
 
 import numpy as np
 
-from device_app.bundle import HairEntry, ModelEntry, SamDecoderEntry, SamEncoderEntry
+from device_app.bundle import ClassifierEntry, HairEntry, ModelEntry, SamDecoderEntry, SamEncoderEntry
 from device_app.engines.engine import Engine
-from device_app.engines.golden_files import pack_decoder_goldens, pack_decoder_inputs, pack_encoder_golden
-from device_app.vision.preprocess import to_network_input
+from device_app.engines.golden_files import (
+    pack_decoder_goldens,
+    pack_decoder_inputs,
+    pack_encoder_golden,
+    pack_logit_goldens,
+)
+from device_app.vision.preprocess import to_classifier_input, to_network_input
 
 # Stored probabilities are multiples of this: small enough for any tolerance, coarse enough to compress.
 _GOLDEN_STEP = 1 / 1024
@@ -60,5 +65,25 @@ def decoder_goldens(questions: Sequence[Mapping[str, np.ndarray]]) -> GoldenMake
             packed, values = pack_decoder_inputs({spec.name: question[spec.name] for spec in model.inputs})
             goldens.append((packed, engine.run(values)))
         return pack_decoder_goldens(goldens)
+
+    return make
+
+
+def logit_goldens(images: Sequence[np.ndarray], masks: Sequence[np.ndarray]) -> GoldenMaker:
+    """Goldens of a classifier.
+
+    Args:
+        images: (H, W, 3) uint8 RGB, all of one size, at least one.
+        masks: (H, W) uint8, not 0 where there is hair, one for each; kept only if the classifier takes them.
+    """
+
+    def make(engine: Engine, model: ModelEntry) -> dict[str, np.ndarray]:
+        assert isinstance(model, ClassifierEntry)
+        outputs = [
+            engine.run({model.input_name: to_classifier_input(image, model, mask)})
+            for image, mask in zip(images, masks, strict=True)
+        ]
+        stacked = {spec.name: np.concatenate([output[spec.name] for output in outputs]) for spec in model.outputs}
+        return pack_logit_goldens(np.stack(images), stacked, np.stack(masks) if model.mask else None)
 
     return make

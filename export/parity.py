@@ -23,9 +23,10 @@ def measure_parity(
     threads: int = 2,
     scale_um_per_px: float | None = None,
     advance: Callable[[], None] = lambda: None,
+    fp32: Path | None = None,
 ) -> PrecisionReport:
-    """Every precision of a bundle against its FP32: the device's own measurement (`device_app.bench.precision`)."""
-    return measure_precisions(bundle, frames, None, threads, scale_um_per_px, advance)
+    """Every precision of a bundle against FP32: the device's own measurement (`device_app.bench.precision`)."""
+    return measure_precisions(bundle, frames, None, threads, scale_um_per_px, advance, fp32)
 
 
 def quality_of(report: PrecisionReport) -> dict[str, float]:

@@ -20,7 +20,15 @@ from onnx import ModelProto, TensorProto, helper
 from onnxruntime.quantization import QDQQuantizer, QuantType
 from onnxruntime.quantization.calibrate import CalibrationMethod, TensorData, TensorsData
 
-from calibration.quantisation import RANGE_RULES, Loss, RangeRule, Sensitivity, TensorHistogram, find_float_layers
+from calibration.quantisation import (
+    RANGE_RULES,
+    Loss,
+    RangeRule,
+    Scored,
+    Sensitivity,
+    TensorHistogram,
+    find_float_layers,
+)
 from device_app.engines.engine import Precision
 from device_app.engines.goldens import mask_dice
 from export.graph import session_of, shapes_of, sort_nodes
@@ -28,7 +36,8 @@ from export.graph import session_of, shapes_of, sort_nodes
 # Operators whose output is one of their inputs' values, moved or mixed: input and output share one range, so that the
 # int8 kernels copy bytes instead of rescaling each.
 _SAME_RANGE = ("Concat", "Resize", "MaxPool", "DepthToSpace")
-_QUANTISED = ("Conv", "Relu", "Concat", "Resize", "MaxPool", "Add", "DepthToSpace")
+# Of Relu and Clip (ReLU6) nothing is left where the range after them does their work.
+_QUANTISED = ("Conv", "Relu", "Clip", "Concat", "Resize", "MaxPool", "Add", "DepthToSpace")
 _USUAL_RULE = RangeRule("percentile 99.999", 99.999)
 _MAX_BYTES = 1 << 30  # of activations held at once while ranges are collected
 _Advance = Callable[[str], None]
@@ -65,7 +74,7 @@ def collect_ranges(
 
     Args:
         model: FP32, fixed shapes.
-        inputs: (1, 3, H, W) float32 network inputs; one at a time is held in memory.
+        inputs: (1, planes, H, W) float32 network inputs; one at a time is held in memory.
         advance: called after each.
 
     Returns:
@@ -224,7 +233,7 @@ def search(
     calibration: Sequence[np.ndarray],
     groups: Mapping[str, tuple[frozenset[str], float]],
     fragile: str,
-    loss_of: Callable[[ModelProto], Loss],
+    loss_of: Callable[[ModelProto], Scored],
     quick: bool = False,
     advance: _Advance = lambda _: None,
     always_float: frozenset[str] = frozenset(),
@@ -234,7 +243,7 @@ def search(
     Args:
         model: FP32, of one input picture.
         calibration: network inputs for the ranges.
-        groups: nodes that stay in float or not together, and their share of the arithmetic, by name.
+        groups: nodes that stay in float or not together, and what that costs as a share of the whole, by name.
         fragile: the group that is in float while the rules are compared, and the only one looked at when `quick`.
         loss_of: how far a quantised network is from FP32.
         quick: no search.
@@ -250,7 +259,7 @@ def search(
         scores[rule.name] = loss_of(quantise(model, histograms, rule, Flavour.U8S8, left)).score
     best = min(rules, key=lambda rule: scores[rule.name])
 
-    def measure(names: frozenset[str]) -> Loss:
+    def measure(names: frozenset[str]) -> Scored:
         return loss_of(quantise(model, histograms, best, Flavour.U8S8, _nodes(groups, names) | always_float))
 
     shares = {name: share for name, (_, share) in groups.items() if name == fragile or not quick}

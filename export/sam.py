@@ -20,7 +20,6 @@ from calibration.quantisation import Loss
 from device_app.bundle import (
     Bundle,
     Combination,
-    HairEntry,
     ModelEntry,
     ResizeRule,
     SamDecoderEntry,
@@ -30,16 +29,16 @@ from device_app.bundle import (
     load_bundle,
 )
 from device_app.engines.engine import Precision
-from device_app.engines.golden_files import read_hair_goldens, sigmoid
+from device_app.engines.golden_files import sigmoid
 from device_app.engines.goldens import mask_dice
 from device_app.engines.select import open_engine
 from device_app.vision.masks import CleanUp, drop_small, hair_mask
 from device_app.vision.preprocess import points_to_input, to_network_input
 from device_app.vision.prompts import draw_prompts
 from device_app.vision.sam import choose_mask, mask_prompt
-from export.bundle_writer import NetworkFiles, entry_template, write_bundle
+from export.bundle_writer import CarriedNetwork, NetworkFiles, carried_networks, entry_template, write_bundle
 from export.frames import choose_frame_set, golden_pictures
-from export.golden_writer import decoder_goldens, encoder_goldens, hair_goldens
+from export.golden_writer import decoder_goldens, encoder_goldens
 from export.graph import session_of
 from export.onnx import to_fp16
 from export.quantise import Flavour, search
@@ -62,7 +61,7 @@ class SamBuildSettings:
     Attributes:
         checkpoint: ``best.pt`` or ``weights.pt`` of a prompting run, or an official checkpoint.
         bundle: the bundle that has the hair network.
-        out: the new bundle's folder: that hair network and this SAM.
+        out: the new bundle's folder: what that one has, with this SAM.
         frames: real pictures to calibrate and measure on; None: pseudo-images only.
         version: of the bundle; its name stays.
         trained_on, licence, credit, demonstration_only: of the weights, for the manifest.
@@ -170,8 +169,8 @@ def build_sam(settings: SamBuildSettings, advance: Callable[[str], None] = lambd
     goldens = golden_pictures(width, height, 1)
     with tempfile.TemporaryDirectory(prefix="scalpscope-export-") as folder:
         scratch = Path(folder)
-        networks = [
-            _hair_network(hair),
+        networks: list[NetworkFiles | CarriedNetwork] = [
+            *carried_networks(hair, {Task.SAM_ENCODER, Task.SAM_DECODER}),
             NetworkFiles(
                 _with_quality(entry, agreements, "encoder"),
                 _save(scratch, "encoder", shipped),
@@ -347,12 +346,3 @@ def _save(folder: Path, part: str, models: Mapping[Precision, ModelProto]) -> di
         files[precision] = folder / f"{part}_{precision.value}.onnx"
         onnx.save(model, str(files[precision]))
     return files
-
-
-def _hair_network(bundle: Bundle) -> NetworkFiles:
-    """The hair network of a bundle as it is, its goldens made anew from the same pictures."""
-    model = bundle.model(Task.HAIR)
-    assert isinstance(model, HairEntry)
-    pictures = list(read_hair_goldens(bundle.path, model).images)
-    files = {precision: bundle.file(file) for precision, file in model.files.items()}
-    return NetworkFiles(model, files, hair_goldens(pictures))

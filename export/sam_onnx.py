@@ -6,26 +6,20 @@ all four masks at the decoder's own resolution, and leaves the one resize to the
 
 from __future__ import annotations
 
-import io
-import warnings
-
 import numpy as np
 import onnx
 import torch
 from onnx import ModelProto
 from torch import Tensor, nn
 
-from calibration.errors import ScalpScopeError
 from device_app.bundle import TensorSpec
 from export.graph import session_of, shapes_of, simplify
-from export.onnx import OPSET
+from export.onnx import compare_with_torch, trace
 from training.prompting.student import PATCH, PromptedSam, Prompts
 
 EMBEDDING, FINE = "image_embeddings", "fine_features"
 PROMPTS = ("point_coords", "point_labels", "mask_input", "has_mask_input")
 ANSWERS = ("masks", "iou_predictions")
-PARITY = 2e-3
-"""Largest difference between torch and ONNX, relative to the largest value of the output."""
 
 _FP16_ROOM = 0.25  # of FP16's range: a layer that comes nearer to its end on the frames at hand stays in FP32
 _FP16_MOST = 65504.0
@@ -68,10 +62,10 @@ def export_encoder(sam: PromptedSam) -> tuple[ModelProto, tuple[TensorSpec, ...]
     with torch.no_grad():
         outputs = module(image)
     names = [EMBEDDING, FINE][: len(outputs)]
-    model = _export(module, (image,), ["image"], names)
+    model = trace(module, (image,), ["image"], names)
     model = simplify(model)
     model.graph.name = "sam_encoder"
-    _compare(model, {"image": image}, dict(zip(names, outputs, strict=True)))
+    compare_with_torch(model, {"image": image}, dict(zip(names, outputs, strict=True)))
     return model, tuple(
         TensorSpec(name=name, shape=tuple(value.shape)) for name, value in zip(names, outputs, strict=True)
     )
@@ -92,7 +86,7 @@ def export_decoder(sam: PromptedSam, features: tuple[TensorSpec, ...]) -> tuple[
     example = _questions(sam, features, 5)
     with torch.no_grad():
         masks, _ = module(*example.values())
-    model = _export(
+    model = trace(
         module,
         tuple(example.values()),
         [*names, *PROMPTS],
@@ -105,7 +99,7 @@ def export_decoder(sam: PromptedSam, features: tuple[TensorSpec, ...]) -> tuple[
         question = _questions(sam, features, count)
         with torch.no_grad():
             answer = module(*question.values())
-        _compare(model, question, dict(zip(ANSWERS, answer, strict=True)))
+        compare_with_torch(model, question, dict(zip(ANSWERS, answer, strict=True)))
     return model, tuple(masks.shape)
 
 
@@ -155,32 +149,6 @@ def nodes_beyond_fp16(model: ModelProto, questions: list[dict[str, np.ndarray]])
     return frozenset(node.name for node in model.graph.node if beyond.intersection((*node.input, *node.output)))
 
 
-def _export(
-    module: nn.Module,
-    example: tuple[Tensor, ...],
-    inputs: list[str],
-    outputs: list[str],
-    free: dict[str, dict[int, str]] | None = None,
-) -> ModelProto:
-    stream = io.BytesIO()
-    with warnings.catch_warnings(), torch.no_grad():
-        # The fixed sizes are meant, and the older exporter is the one that needs no further package.
-        warnings.filterwarnings("ignore", category=torch.jit.TracerWarning)
-        warnings.filterwarnings("ignore", category=DeprecationWarning)
-        warnings.filterwarnings("ignore", category=UserWarning)
-        torch.onnx.export(
-            module,
-            example,
-            stream,
-            dynamo=False,
-            opset_version=OPSET,
-            input_names=inputs,
-            output_names=outputs,
-            dynamic_axes=free,
-        )
-    return onnx.load_from_string(stream.getvalue())
-
-
 def _questions(sam: PromptedSam, features: tuple[TensorSpec, ...], points: int) -> dict[str, Tensor]:
     """Random inputs of the decoder by name, in the order that it takes them."""
     random = torch.Generator().manual_seed(points)
@@ -191,16 +159,3 @@ def _questions(sam: PromptedSam, features: tuple[TensorSpec, ...], points: int) 
     labels[:, points // 2 + 1 :: 3] = -1
     mask = torch.randn((1, 1, 4 * height // PATCH, 4 * width // PATCH), generator=random)
     return {**values, **dict(zip(PROMPTS, (coords, labels, mask, torch.ones(1)), strict=True))}
-
-
-def _compare(model: ModelProto, inputs: dict[str, Tensor], wanted: dict[str, Tensor]) -> None:
-    found = session_of(model).run(list(wanted), {name: value.numpy() for name, value in inputs.items()})
-    for name, value in zip(wanted, found, strict=True):
-        expected = wanted[name].numpy()
-        difference = float(np.abs(value - expected).max() / max(np.abs(expected).max(), 1e-6))
-        if not difference <= PARITY:
-            raise ScalpScopeError(
-                f"The exported {model.graph.name} differs from torch in {name} by {difference:.2g} of its size "
-                f"(at most {PARITY:g} is right).",
-                "Another onnx, onnxruntime or torch version may help; the tested ones stand in constraints.txt.",
-            )

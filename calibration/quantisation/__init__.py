@@ -5,12 +5,13 @@ is the caller's.
 
 from calibration.quantisation.frames import choose_frames, frame_features
 from calibration.quantisation.ranges import RANGE_RULES, RangeRule, TensorHistogram
-from calibration.quantisation.sensitivity import Loss, Sensitivity, find_float_layers
+from calibration.quantisation.sensitivity import Loss, Scored, Sensitivity, find_float_layers
 
 __all__ = [
     "RANGE_RULES",
     "Loss",
     "RangeRule",
+    "Scored",
     "Sensitivity",
     "TensorHistogram",
     "choose_frames",

@@ -8,13 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
 
+class Scored(Protocol):
+    """Any measure of how far a quantised network is from FP32."""
+
+    @property
+    def score(self) -> float:
+        """One number to choose by, 0 = no loss."""
+
+
 @dataclass(frozen=True)
 class Loss:
-    """How far a quantised network is from FP32 over some frames.
+    """How far a quantised network's masks are from FP32's over some frames.
 
     Attributes:
         mask_dice: (N,) Dice of its mask with FP32's mask, per frame.
@@ -49,7 +58,7 @@ class Sensitivity:
 
 def find_float_layers(
     groups: Mapping[str, float],
-    measure: Callable[[frozenset[str]], Loss],
+    measure: Callable[[frozenset[str]], Scored],
     max_cost: float = 0.12,
     min_gain: float = 0.1,
     report: Callable[[str], None] = lambda message: None,
