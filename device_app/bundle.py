@@ -19,32 +19,30 @@ from device_app.engines.golden_files import read_goldens
 from device_app.manifest import (
     MANIFEST_NAME,
     SCHEMA_VERSION,
+    HairEntry,
+    Manifest,
+    SamDecoderEntry,
+    SamEncoderEntry,
+    damaged,
+)
+from device_app.manifest_classifiers import Calibration, ClassEntry, ClassifierEntry, ConditionsEntry, Limits
+from device_app.manifest_parts import (
     BundleFile,
-    Calibration,
-    ClassEntry,
-    ClassifierEntry,
     ColourOrder,
     Combination,
-    ConditionsEntry,
     FeatureGoldens,
     FeatureTolerance,
     Goldens,
-    HairEntry,
-    Limits,
     LogitGoldens,
     LogitTolerance,
-    Manifest,
     MaskGoldens,
     MaskTolerance,
     ModelEntry,
     PictureEntry,
     ResizeRule,
-    SamDecoderEntry,
-    SamEncoderEntry,
     Task,
     TensorSpec,
     Tolerance,
-    damaged,
 )
 
 __all__ = [

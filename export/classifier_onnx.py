@@ -10,7 +10,7 @@ import torch
 from onnx import ModelProto
 from torch import Tensor, nn
 
-from device_app.manifest import Task
+from device_app.manifest_parts import Task
 from export.graph import shapes_of, simplify
 from export.onnx import INPUT, compare_with_torch, smooth_pictures, trace
 from training.classification.network import Classifier, Unlikeness
@@ -20,7 +20,7 @@ JUDGED = ("quality", "distance", "heat_map")
 
 
 class ClassifierForExport(nn.Module):
-    """(1, planes, H, W) float32 -> the outputs that `device_app.manifest.ClassifierEntry` names, in its order."""
+    """(1, planes, H, W) float32 -> the outputs that `manifest_classifiers.ClassifierEntry` names, in its order."""
 
     def __init__(self, network: Classifier, unlikeness: Unlikeness) -> None:
         super().__init__()

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from calibration.errors import ScalpScopeError
-from device_app.manifest import Combination
+from device_app.manifest_parts import Combination
 
 if TYPE_CHECKING:
     from export.bundle_writer import NetworkFacts

@@ -17,7 +17,8 @@ from calibration.files import make_folder, write_text_atomically
 from device_app.bundle import Bundle, load_bundle
 from device_app.engines.engine import Precision
 from device_app.engines.select import open_engine
-from device_app.manifest import ClassEntry, ClassifierEntry, ConditionsEntry, Task
+from device_app.manifest_classifiers import ClassEntry, ClassifierEntry, ConditionsEntry
+from device_app.manifest_parts import Task
 from device_app.vision.masks import CleanUp, drop_small, hair_mask
 from device_app.vision.preprocess import to_classifier_input, to_network_input
 from export.bundle_writer import CarriedNetwork, NetworkFiles, carried_networks, entry_template, write_bundle

@@ -11,7 +11,8 @@ from onnx import ModelProto
 
 from calibration.errors import ScalpScopeError
 from device_app.engines.engine import Precision
-from device_app.manifest import SEVERITIES, ClassEntry, ClassifierEntry, ConditionsEntry
+from device_app.manifest_classifiers import ClassEntry, ClassifierEntry, ConditionsEntry
+from device_app.manifest_parts import SEVERITIES
 from device_app.vision.conditions import Refusal, Severity
 from device_app.vision.preprocess import to_classifier_input
 from export.graph import session_of

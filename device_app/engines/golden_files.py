@@ -13,7 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
-from device_app.manifest import ClassifierEntry, HairEntry, ModelEntry, SamDecoderEntry, SamEncoderEntry, damaged
+from device_app.manifest import HairEntry, SamDecoderEntry, SamEncoderEntry, damaged
+from device_app.manifest_classifiers import ClassifierEntry
+from device_app.manifest_parts import ModelEntry
 
 SAMPLES = 16384
 """How many values of an encoder's output are kept of each golden picture, about."""

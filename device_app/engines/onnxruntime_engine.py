@@ -15,7 +15,7 @@ import onnxruntime as ort
 
 from calibration.errors import ScalpScopeError
 from device_app.engines.engine import Engine, Precision
-from device_app.manifest import ModelEntry, TensorSpec
+from device_app.manifest_parts import ModelEntry, TensorSpec
 
 _DTYPES = {"tensor(float)": "float32"}
 

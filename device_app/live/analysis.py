@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from device_app.manifest import Task
+from device_app.manifest_parts import Task
 from device_app.vision.conditions import Condition, Grade, Refusal
 from device_app.vision.hairs import Measurements
 

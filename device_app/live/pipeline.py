@@ -34,7 +34,7 @@ from device_app.live.refinement import (
 from device_app.live.refiner import Embedded, Refiner, refinement_missing
 from device_app.live.settings import PipelineSettings
 from device_app.live.stage_clock import StageClock
-from device_app.manifest import Combination
+from device_app.manifest_parts import Combination
 from device_app.vision.corrections import heed
 from device_app.vision.masks import combine_masks, drop_small, hair_mask
 from device_app.vision.measure import measure_hairs

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from device_app.live.analysis import Analysis
-from device_app.manifest import Combination
+from device_app.manifest_parts import Combination
 from device_app.vision.prompts import PromptPoints
 
 CORRECTED_PX = 24.0

@@ -14,7 +14,7 @@ from kivy.uix.widget import Widget
 
 from device_app.live.analysis import ClassJudgement
 from device_app.live.health import Health
-from device_app.manifest import STAGES
+from device_app.manifest_parts import STAGES
 from device_app.screens import theme
 from device_app.screens.grading import certainty_words
 from device_app.screens.notices import duration

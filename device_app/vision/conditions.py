@@ -14,7 +14,7 @@ from enum import Enum, IntEnum
 import cv2
 import numpy as np
 
-from device_app.manifest import Calibration, Limits
+from device_app.manifest_classifiers import Calibration, Limits
 
 
 class Condition(str, Enum):

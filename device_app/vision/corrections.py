@@ -42,9 +42,7 @@ def heed(mask: np.ndarray, image: np.ndarray, corrections: PromptPoints, reach: 
     return heeded
 
 
-def _hair_at(
-    image: np.ndarray, hair: np.ndarray, disc: np.ndarray, place: tuple[int, int], reach: float
-) -> np.ndarray:
+def _hair_at(image: np.ndarray, hair: np.ndarray, disc: np.ndarray, place: tuple[int, int], reach: float) -> np.ndarray:
     """(h, w) bool: what a tap at `place` (x, y) was meant for."""
     scalp = disc & ~hair
     smooth = cv2.GaussianBlur(image, (3, 3), 0).astype(np.float32)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from device_app.manifest import Combination
+from device_app.manifest_parts import Combination
 
 SPECK_SHARE = 1e-4
 """A blob smaller than this share of the picture is a speck, no hair: 31 px of 640x480, a hair of 6 by 5 px."""

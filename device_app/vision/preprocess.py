@@ -9,7 +9,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from device_app.manifest import ClassifierEntry, ColourOrder, PictureEntry, ResizeRule
+from device_app.manifest_classifiers import ClassifierEntry
+from device_app.manifest_parts import ColourOrder, PictureEntry, ResizeRule
 
 Size = tuple[int, int]
 

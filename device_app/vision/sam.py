@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from device_app.manifest import MASKS, PictureEntry
+from device_app.manifest_parts import MASKS, PictureEntry
 from device_app.vision.preprocess import Size, mask_to_input
 
 MOST_LOGIT = 8.0

@@ -14,7 +14,7 @@ from onnx import ModelProto, numpy_helper
 from calibration.errors import ScalpScopeError
 from calibration.quantisation.ranges import MIN_MAX
 from device_app.engines.engine import Precision
-from device_app.manifest import Task
+from device_app.manifest_parts import Task
 from export.bundle_writer import NetworkFiles, write_bundle
 from export.classifier_onnx import after_the_features, convolution_share, export_classifier, layer_groups
 from export.golden_writer import logit_goldens

@@ -16,7 +16,8 @@ from device_app.bench.precision import measure_precisions
 from device_app.bundle import Bundle, load_bundle
 from device_app.engines.engine import Precision
 from device_app.engines.select import open_engine
-from device_app.manifest import STAGES, ClassEntry, ConditionsEntry, Task
+from device_app.manifest_classifiers import ClassEntry, ConditionsEntry
+from device_app.manifest_parts import STAGES, Task
 from device_app.vision.preprocess import to_classifier_input
 from export.bundle_writer import NetworkFacts, hair_network, write_bundle
 from export.cli import app

@@ -11,7 +11,8 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from calibration.errors import ScalpScopeError
 from device_app.engines.engine import Precision
-from device_app.manifest import STAGES, ClassEntry, ConditionsEntry, Limits, Task
+from device_app.manifest_classifiers import ClassEntry, ConditionsEntry, Limits
+from device_app.manifest_parts import STAGES, Task
 from device_app.vision.conditions import Grade, joint_probabilities, refusal_of
 from export.grading import LEAST_AGREEMENT, MOST_F1_LOSS, Grader
 from tests.support.mobile_classifier import mobile_config

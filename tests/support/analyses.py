@@ -10,7 +10,7 @@ import numpy as np
 from device_app.camera.source import Frame
 from device_app.live.analysis import Analysis, Conditions
 from device_app.live.refinement import Correction, Refinement
-from device_app.manifest import Combination
+from device_app.manifest_parts import Combination
 from device_app.vision.conditions import Condition, Grade, Refusal
 from device_app.vision.hairs import TRICHOSCOPY, HairClasses
 from device_app.vision.measure import measure_hairs

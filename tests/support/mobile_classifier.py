@@ -9,7 +9,8 @@ import cv2
 import numpy as np
 import torch
 
-from device_app.manifest import STAGES, Calibration, Limits, Task
+from device_app.manifest_classifiers import Calibration, Limits
+from device_app.manifest_parts import STAGES, Task
 from training.classification.checkpoint import Judgement, save_calibrated
 from training.classification.inputs import input_entry, to_input
 from training.classification.network import Classifier, ClassifierConfig, Unlikeness, feature_map

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from device_app.images import write_png_atomically
-from device_app.manifest import Task
+from device_app.manifest_parts import Task
 from training.classification.network import Classifier, ClassifierConfig
 
 BACKBONE = "test_efficientnet"  # timm's own for tests

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from device_app.manifest import Calibration, Limits, Task
+from device_app.manifest_classifiers import Calibration, Limits
+from device_app.manifest_parts import Task
 from device_app.vision.conditions import Condition, Quality
 from training.classification.evaluate import judge, score_group, score_refusals
 from training.classification.limits import MOST_GOOD_REFUSED, Doubt, choose_limits

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from calibration.errors import ScalpScopeError
-from device_app.manifest import Task
+from device_app.manifest_parts import Task
 from training.checkpoint import BEST, CHECKPOINT, load_state
 from training.classification.calibrate import FEWEST_ORIGINALS, claimed_conditions, fit
 from training.classification.checkpoint import CALIBRATED, Judgement, load_classifier, save_calibrated

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from calibration.errors import ScalpScopeError
-from device_app.manifest import Calibration, Limits, Task
+from device_app.manifest_classifiers import Calibration, Limits
+from device_app.manifest_parts import Task
 from training.checkpoint import read_weights, save_atomically
 from training.classification.network import Classifier, ClassifierConfig, Unlikeness
 

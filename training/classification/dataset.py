@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from calibration.errors import ScalpScopeError
-from device_app.manifest import CONDITIONS, Task
+from device_app.manifest_parts import CONDITIONS, Task
 from device_app.vision.conditions import Condition, Quality
 from training.classification.augment import Augmentation, Layers, augment, mirror
 from training.classification.inputs import input_entry, to_input

@@ -13,7 +13,7 @@ from functools import partial
 
 import numpy as np
 
-from device_app.manifest import Calibration, Limits
+from device_app.manifest_classifiers import Calibration, Limits
 from device_app.vision.conditions import (
     Condition,
     Quality,

@@ -8,7 +8,8 @@ from datetime import datetime, timezone
 
 import numpy as np
 
-from device_app.manifest import Calibration, ClassifierEntry, Limits, Task
+from device_app.manifest_classifiers import Calibration, ClassifierEntry, Limits
+from device_app.manifest_parts import Task
 from device_app.vision.conditions import Condition, Quality, Severity
 from training.classification.evaluate import (
     Verdicts,

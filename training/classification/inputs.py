@@ -7,18 +7,8 @@ import torch
 from torch import Tensor
 
 from device_app.engines.engine import Precision
-from device_app.manifest import (
-    CONDITIONS,
-    BundleFile,
-    Calibration,
-    ClassEntry,
-    ClassifierEntry,
-    ConditionsEntry,
-    Limits,
-    LogitGoldens,
-    LogitTolerance,
-    Task,
-)
+from device_app.manifest_classifiers import Calibration, ClassEntry, ClassifierEntry, ConditionsEntry, Limits
+from device_app.manifest_parts import CONDITIONS, BundleFile, LogitGoldens, LogitTolerance, Task
 from device_app.vision.preprocess import to_classifier_input
 from training.classification.network import ClassifierConfig
 

@@ -11,7 +11,8 @@ from calibration.errors import ScalpScopeError
 from device_app.bundle import Bundle, default_bundle_path
 from device_app.engines.engine import Precision
 from device_app.engines.select import open_preferred
-from device_app.manifest import SEVERITIES, ClassifierEntry, ConditionsEntry, Task
+from device_app.manifest_classifiers import ClassifierEntry, ConditionsEntry
+from device_app.manifest_parts import SEVERITIES, Task
 from device_app.vision.preprocess import mask_from_input, to_classifier_input
 from training.classification.inputs import input_entry
 from training.classification.network import Classifier, Unlikeness

@@ -14,7 +14,7 @@ from itertools import product
 import numpy as np
 
 from calibration.errors import ScalpScopeError
-from device_app.manifest import Limits
+from device_app.manifest_classifiers import Limits
 from device_app.vision.conditions import Quality, class_probabilities
 
 MOST_GOOD_REFUSED = 0.01

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from calibration.errors import ScalpScopeError
-from device_app.manifest import CONDITIONS, QUALITIES, SEVERITIES, Task
+from device_app.manifest_parts import CONDITIONS, QUALITIES, SEVERITIES, Task
 
 COMPONENTS = 32
 """Directions of the features that the distance from the training pictures is measured along."""
@@ -37,7 +37,7 @@ class ClassifierConfig:
         task: conditions (presence and severity), or one class of several.
         backbone: any timm model with a feature map or tokens.
         height, width: of the input, pixels.
-        hsv, mask: planes beside red, green and blue; see `device_app.manifest.ClassifierEntry`.
+        hsv, mask: planes beside red, green and blue; see `device_app.manifest_classifiers.ClassifierEntry`.
         labels: classes of a task that has classes; () for conditions.
         pooling: ``mean`` (the paper's) or ``lse``, log-mean-exp of the map.
         dropout: of the features, while training.

@@ -13,7 +13,7 @@ import numpy as np
 from calibration.errors import ScalpScopeError
 from device_app.bundle import default_bundle_path
 from device_app.images import read_image, write_png_atomically
-from device_app.manifest import CONDITIONS
+from device_app.manifest_parts import CONDITIONS
 from training.classification.augment import Layers, Size, resize
 from training.data.example_set import Example, Region
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from calibration.errors import ScalpScopeError
 from calibration.files import write_bytes_atomically
-from device_app.manifest import Limits
+from device_app.manifest_classifiers import Limits
 from device_app.vision.conditions import Refusal, refusal_of
 from training.classification.pictures import LabelledPictures, Picture, PictureSource
 from training.data.example_set import ExampleSet

@@ -26,7 +26,7 @@ from torch.utils.data import Dataset
 
 from calibration.errors import ScalpScopeError
 from device_app.images import IMAGE_SUFFIXES, read_image
-from device_app.manifest import Task
+from device_app.manifest_parts import Task
 from training import recipes
 from training.checkpoint import save_atomically
 from training.classification.augment import Layers, Rng, Size, mirror, recolour, resize

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator
 
 from calibration.errors import ScalpScopeError
-from device_app.manifest import STAGES, Task
+from device_app.manifest_parts import STAGES, Task
 from training import recipes
 from training.classification.augment import Augmentation
 from training.classification.losses import LossWeights

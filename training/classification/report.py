@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from calibration.files import make_folder, write_text_atomically
-from device_app.manifest import Limits, Task
+from device_app.manifest_classifiers import Limits
+from device_app.manifest_parts import Task
 from training.classification.evaluate import GroupScores, RefusalScores
 from training.evaluation.bootstrap import LEVEL, RESAMPLES, SEED
 

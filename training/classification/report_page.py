@@ -6,7 +6,7 @@ import base64
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
-from device_app.manifest import Task
+from device_app.manifest_parts import Task
 from device_app.vision.conditions import Condition
 from training.classification import table3
 from training.classification.evaluate import Calibrated, GroupScores, HeadScores, RefusalScores

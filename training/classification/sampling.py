@@ -10,7 +10,7 @@ from enum import Enum
 
 import numpy as np
 
-from device_app.manifest import Task
+from device_app.manifest_parts import Task
 from training.data.example_set import Example, ExampleSet
 
 

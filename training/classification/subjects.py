@@ -7,7 +7,8 @@ from pathlib import Path
 import torch
 
 from device_app.bundle import default_bundle_path, load_bundle
-from device_app.manifest import ClassEntry, ClassifierEntry, ConditionsEntry, Task
+from device_app.manifest_classifiers import ClassEntry, ClassifierEntry, ConditionsEntry
+from device_app.manifest_parts import Task
 from device_app.vision.conditions import Condition
 from training.classification.checkpoint import load_calibrated
 from training.classification.examine import Subject

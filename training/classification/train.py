@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from calibration.errors import ScalpScopeError
 from device_app.images import read_image
-from device_app.manifest import Task
+from device_app.manifest_parts import Task
 from training.classification.checkpoint import save_classifier
 from training.classification.dataset import Batch, ClassifierSamples, collate, to_device
 from training.classification.losses import classifier_loss

@@ -12,7 +12,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from calibration.errors import ScalpScopeError
 from device_app.images import read_image
-from device_app.manifest import CONDITIONS, QUALITIES, SEVERITIES, Calibration, Task
+from device_app.manifest_classifiers import Calibration
+from device_app.manifest_parts import CONDITIONS, QUALITIES, SEVERITIES, Task
 from device_app.vision.conditions import Quality, joint_probabilities, median_severity, present_probability
 from training.classification import scores
 from training.classification.augment import Layers

@@ -14,7 +14,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from calibration.errors import ScalpScopeError
-from device_app.manifest import Task
+from device_app.manifest_parts import Task
 from training.progress import console
 
 if TYPE_CHECKING:

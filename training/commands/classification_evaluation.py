@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from calibration.errors import ScalpScopeError
-from device_app.manifest import Task
+from device_app.manifest_parts import Task
 from training.progress import console
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from device_app.manifest import STAGES, Task
+from device_app.manifest_parts import STAGES, Task
 from device_app.vision.conditions import Condition, Severity
 
 Three = tuple[int | None, int | None, int | None]

@@ -8,7 +8,7 @@ from enum import Enum
 from pathlib import Path
 
 from calibration.errors import ScalpScopeError
-from device_app.manifest import Task
+from device_app.manifest_parts import Task
 from training.data.example_set import (
     Example,
     ExampleSet,

@@ -15,7 +15,7 @@ from device_app.camera.source import Frame
 from device_app.engines.engine import Precision
 from device_app.live.pipeline import Pipeline
 from device_app.live.settings import PipelineSettings
-from device_app.manifest import Combination
+from device_app.manifest_parts import Combination
 from training.evaluation.finder import Found, Role, Row
 from training.evaluation.sam_automatic import automatic_masks
 

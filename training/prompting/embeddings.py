@@ -23,7 +23,7 @@ from torch.utils.data import Dataset
 
 from calibration.errors import ScalpScopeError
 from device_app.images import IMAGE_SUFFIXES, read_image
-from device_app.manifest import ResizeRule
+from device_app.manifest_parts import ResizeRule
 from device_app.vision.preprocess import Size, picture_part
 from training.progress import console
 from training.prompting.checkpoints import digest_of_weights

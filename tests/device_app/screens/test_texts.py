@@ -10,7 +10,7 @@ import pytest
 
 from device_app.engines.engine import Precision
 from device_app.live.health import HealthMessage
-from device_app.manifest import STAGES
+from device_app.manifest_parts import STAGES
 from device_app.screens import texts
 from device_app.screens.calibrating import Way
 from device_app.screens.readings import Doubt, Made

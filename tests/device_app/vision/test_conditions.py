@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from device_app.manifest import Calibration, Limits
+from device_app.manifest_classifiers import Calibration, Limits
 from device_app.vision.conditions import (
     Condition,
     Grade,

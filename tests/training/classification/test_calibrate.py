@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from device_app.manifest import Task
+from device_app.manifest_parts import Task
 from device_app.vision.conditions import Quality
 from tests.support.made_up_predictions import made_up_predictions
 from training.classification.calibrate import claimed_conditions, fit, fit_conditions, measured

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from calibration.errors import ScalpScopeError
-from device_app.manifest import Calibration, Limits, Task
+from device_app.manifest_classifiers import Calibration, Limits
+from device_app.manifest_parts import Task
 from tests.support.tiny_classifier import CONFIG, make_classifier
 from training.classification.checkpoint import (
     CALIBRATED,

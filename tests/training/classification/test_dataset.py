@@ -11,7 +11,7 @@ import torch
 
 from calibration.errors import ScalpScopeError
 from device_app.images import write_png_atomically
-from device_app.manifest import Task
+from device_app.manifest_parts import Task
 from device_app.vision.conditions import Quality
 from tests.support.tiny_classifier import CONFIG, HEIGHT, WIDTH
 from training.classification.augment import Augmentation

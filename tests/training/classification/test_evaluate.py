@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from device_app.manifest import Calibration, Limits
+from device_app.manifest_classifiers import Calibration, Limits
 from device_app.vision.conditions import Condition, Grade, Quality, Refusal, grade, joint_probabilities
 from tests.support.made_up_predictions import made_up_predictions
 from training.classification import scores

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from device_app.manifest import STAGES, Task
+from device_app.manifest_parts import STAGES, Task
 from device_app.vision.preprocess import to_network_input
 from tests.support.tiny_classifier import CONFIG, make_classifier
 from training.classification.inputs import input_entry, to_input

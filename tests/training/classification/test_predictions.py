@@ -12,7 +12,8 @@ import torch
 
 from calibration.errors import ScalpScopeError
 from device_app.images import read_image
-from device_app.manifest import Limits, Task
+from device_app.manifest_classifiers import Limits
+from device_app.manifest_parts import Task
 from device_app.vision.conditions import Quality, refusal_of
 from device_app.vision.preprocess import to_classifier_input
 from tests.support.made_up_predictions import made_up_predictions

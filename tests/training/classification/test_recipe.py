@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from calibration.errors import ScalpScopeError
-from device_app.manifest import STAGES, Task
+from device_app.manifest_parts import STAGES, Task
 from tests.support.tiny_classifier import RECIPE
 from training import recipes
 from training.classification.augment import Augmentation

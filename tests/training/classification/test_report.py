@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import pytest
 
-from device_app.manifest import Task
+from device_app.manifest_parts import Task
 from tests.support.mobile_classifier import (
     HEIGHT,
     LIMITS,

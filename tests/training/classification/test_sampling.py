@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from device_app.manifest import Task
+from device_app.manifest_parts import Task
 from training.classification.sampling import Draw, example_weights, sampling_ratios
 from training.data.example_set import Example, ExampleSet
 

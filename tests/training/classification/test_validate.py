@@ -10,7 +10,7 @@ import torch
 from accelerate import Accelerator
 
 from calibration.errors import ScalpScopeError
-from device_app.manifest import Task
+from device_app.manifest_parts import Task
 from device_app.vision.conditions import Quality
 from tests.support.tiny_classifier import CONFIG, make_classifier, write_conditions_table
 from training.classification.losses import UNKNOWN, LossWeights

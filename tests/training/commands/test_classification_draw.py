@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from calibration.errors import ScalpScopeError
 from calibration.pictures import read_image
-from device_app.manifest import Task
+from device_app.manifest_parts import Task
 from training.commands.classification_draw import draw
 from training.data.examples import read_examples
 from training.data.graded_scalp import render_graded

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from device_app.manifest import STAGES, Task
+from device_app.manifest_parts import STAGES, Task
 from tests.support.command import ROOT, environment
 from tests.support.labelled_sets import write_yolo
 from tests.support.mobile_classifier import (

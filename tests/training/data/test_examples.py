@@ -8,7 +8,7 @@ import pytest
 from support.labelled_sets import write_aihub, write_picture, write_yolo
 
 from calibration.errors import ScalpScopeError
-from device_app.manifest import Task
+from device_app.manifest_parts import Task
 from training.data.examples import label_counts, read_examples, unlabelled_heads
 
 

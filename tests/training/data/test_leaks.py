@@ -11,7 +11,7 @@ import pytest
 from support.labelled_sets import hairy_picture, write_picture, write_pixels
 
 from calibration.errors import ScalpScopeError
-from device_app.manifest import Task
+from device_app.manifest_parts import Task
 from training.data.examples import Example, ExampleSet, Split, check_leaks
 
 Change = Callable[[np.ndarray], np.ndarray]

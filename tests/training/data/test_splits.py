@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from calibration.errors import ScalpScopeError
-from device_app.manifest import Task
+from device_app.manifest_parts import Task
 from training.data.example_set import Three
 from training.data.examples import Example, ExampleSet, Split, missing_classes, presence_from, split_examples
 

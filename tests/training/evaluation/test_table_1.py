@@ -20,7 +20,7 @@ from device_app.camera.source import Frame
 from device_app.images import write_png_atomically
 from device_app.live.pipeline import Pipeline
 from device_app.live.settings import PipelineSettings
-from device_app.manifest import Combination
+from device_app.manifest_parts import Combination
 from training.cli import call
 from training.evaluation.finder import Role
 from training.evaluation.methods import TABLE_1, open_methods

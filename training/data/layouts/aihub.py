@@ -32,7 +32,7 @@ from pathlib import Path
 
 from calibration.errors import ScalpScopeError
 from device_app.images import IMAGE_SUFFIXES
-from device_app.manifest import Task
+from device_app.manifest_parts import Task
 from training.data.example_set import Example, ExampleSet, RefusedFile, Split, Three, presence_from
 from training.data.layouts.files import files_below
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from calibration.errors import ScalpScopeError
-from device_app.manifest import Task
+from device_app.manifest_parts import Task
 from training.data.example_set import Example, ExampleSet, RefusedFile, Split, class_labels, class_named
 from training.data.layouts.files import SPLIT_FOLDERS, group_by_name, pictures_below, read_groups, splits_of_folders
 

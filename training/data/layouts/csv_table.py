@@ -20,7 +20,7 @@ from collections import defaultdict
 from pathlib import Path
 
 from calibration.errors import ScalpScopeError
-from device_app.manifest import Task
+from device_app.manifest_parts import Task
 from device_app.vision.conditions import Condition, Severity
 from training.data.example_set import Example, ExampleSet, RefusedFile, Three, class_labels, class_named, presence_from
 from training.data.layouts.files import group_by_name, pictures_below, read_rows, split_named

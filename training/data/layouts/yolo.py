@@ -24,7 +24,7 @@ import cv2
 import numpy as np
 
 from calibration.errors import ScalpScopeError
-from device_app.manifest import Task
+from device_app.manifest_parts import Task
 from device_app.vision.conditions import Condition, Severity
 from training.data.example_set import Example, ExampleSet, RefusedFile, Region, Split, Three
 from training.data.layouts.files import files_below, group_by_name, pictures_below, splits_of_folders

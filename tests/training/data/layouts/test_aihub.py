@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from support.labelled_sets import write_aihub
 
 from calibration.errors import ScalpScopeError
-from device_app.manifest import Task
+from device_app.manifest_parts import Task
 from training.data.examples import Example, ExampleSet, Split, check_leaks, read_examples, split_examples
 from training.data.layouts.aihub import merge
 

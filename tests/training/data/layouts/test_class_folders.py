@@ -8,7 +8,7 @@ import pytest
 from support.labelled_sets import write_picture
 
 from calibration.errors import ScalpScopeError
-from device_app.manifest import Task
+from device_app.manifest_parts import Task
 from training.data.examples import Split, read_examples
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from support.labelled_sets import write_picture, write_yolo
 
 from calibration.errors import ScalpScopeError
-from device_app.manifest import Task
+from device_app.manifest_parts import Task
 from device_app.vision.conditions import Severity
 from training.data.examples import ExampleSet, Split, read_examples
 from training.data.layouts.yolo import covered_share, severity_of_area
