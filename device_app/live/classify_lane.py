@@ -27,11 +27,12 @@ _MOST_LOST = 3  # workers in a row that ended while they graded
 
 @dataclass(frozen=True)
 class _Task:
-    """What the worker is grading: the frame, whether it was asked for, and since when."""
+    """What the worker is grading: the frame, whether it was asked for, since when, and which place it shows."""
 
     frame: Frame
     asked: bool
     since_s: float
+    place: int
 
 
 class ClassifyLane:
@@ -63,6 +64,7 @@ class ClassifyLane:
         self._due_s = 0.0
         self._last_id: int | None = None
         self._place = PlaceWatch()
+        self._watched: int | None = None
         self._steady = SteadyGrades()
         self._last_graded: Frame | None = None
 
@@ -79,7 +81,7 @@ class ClassifyLane:
         if self._lost >= _MOST_LOST:
             self._missing = self.problem = f"Grading ended the analysis {self._lost} times, and is left out."
         self._task, self._due_s, self._last_id = None, 0.0, None
-        self._place, self._steady = PlaceWatch(), SteadyGrades()
+        self._place, self._watched, self._steady = PlaceWatch(), None, SteadyGrades()
         self.result, self._last_graded = None, None
 
     def end(self) -> None:
@@ -97,15 +99,17 @@ class ClassifyLane:
         if self._missing:
             self._asked.give_up_grading(self._missing)
             return None
+        if newest is not None:
+            self._watch(newest[0])
         if self._task is not None:
             return None
         now = self._now()
         if (asked := self._asked.take_ungraded()) is not None:
-            self._task = _Task(asked[0], True, now)
+            self._task = _Task(asked[0], True, now, self._place.place)
             return asked
         if newest is None or self._settings is None or newest[0].id == self._last_id or now < self._due_s:
             return None
-        self._task = _Task(newest[0], False, now)
+        self._task = _Task(newest[0], False, now, self._place.place)
         self._due_s, self._last_id = now + self._settings.classify_every_s, newest[0].id
         return newest
 
@@ -136,13 +140,21 @@ class ClassifyLane:
         self.latency.add({"latency": ms, "grade": answer.conditions.timings_ms["total"]})
         if task.asked:
             self._asked.settle_grading(task.frame, answer.conditions)
-        else:
-            self.result = self._steadied(task.frame, answer.conditions)
+        elif task.place == self._place.place:  # else the microscope has moved on meanwhile
+            self.result = self._steadied(task.frame, answer.conditions, task.place)
         return True
 
-    def _steadied(self, frame: Frame, conditions: Conditions) -> Graded:
+    def _watch(self, frame: Frame) -> None:
+        """Look at every analysed picture: at another place the grades of the one before are gone at once."""
+        if frame.id == self._watched:
+            return
+        before, self._watched = self._place.place, frame.id
+        if self._place.see(frame.image) != before:
+            self.result, self._last_graded = None, None
+
+    def _steadied(self, frame: Frame, conditions: Conditions, place: int) -> Graded:
         """The steady grades; while an earlier picture's are held, with that picture."""
-        steady = self._steady.see(conditions, frame.captured_ns / 1e9, self._place.see(frame.image))
+        steady = self._steady.see(conditions, frame.captured_ns / 1e9, place)
         if steady.frame_id == frame.id or self._last_graded is None:
             self._last_graded = frame
             return frame, steady

@@ -40,9 +40,15 @@ class PlaceWatch:
 
 
 def _same_place(first: np.ndarray, view: np.ndarray) -> bool:
-    height, width = first.shape
-    middle = first[height // 4 : height - height // 4, width // 4 : width - width // 4]
-    flat = [float(seen.std()) < _LEAST_CONTRAST for seen in (middle, view)]
-    if any(flat):
-        return all(flat)  # nothing to be told apart by: bare skin, or the lid on
-    return float(cv2.matchTemplate(view, middle, cv2.TM_CCOEFF_NORMED).max()) >= LEAST_LIKENESS
+    if first.std() < _LEAST_CONTRAST or view.std() < _LEAST_CONTRAST:
+        return bool(max(first.std(), view.std()) < _LEAST_CONTRAST)  # bare skin, or the lid on, tells nothing
+    sought = _without_border(first, 4)
+    if sought.std() < _LEAST_CONTRAST:  # all there is lies round the middle: less room to move in
+        sought = _without_border(first, 12)
+    return float(cv2.matchTemplate(view, sought, cv2.TM_CCOEFF_NORMED).max()) >= LEAST_LIKENESS
+
+
+def _without_border(view: np.ndarray, part: int) -> np.ndarray:
+    """A view without one `part`-th of its height and width on each side."""
+    rows, columns = view.shape[0] // part, view.shape[1] // part
+    return view[rows:-rows, columns:-columns]

@@ -52,7 +52,7 @@ TEXTS: dict[str, dict[str, str]] = {
         "refusal_out_of_focus": "out of focus",
         "refusal_no_scalp": "no scalp seen",
         "refusal_unlike_training": "unlike training pictures",
-        "refusal_not_claimed": "not claimed by model",
+        "refusal_not_claimed": "too little training data",
         "looked_at": "Where it looked: {what}",
         "looked_little": "little",
         "looked_much": "much",

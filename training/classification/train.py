@@ -5,6 +5,7 @@ How any run goes stands in `training.run`.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 from collections.abc import Sequence
@@ -100,7 +101,12 @@ def train(
     run = open_run(folder, recipe, recipe_from_dict, resume, cpu)
     device, main = run.accelerator.device, run.accelerator.is_main_process
 
-    found = read_data(recipe, data, layout, say=main)
+    try:
+        found = read_data(recipe, data, layout, say=main)
+    except ScalpScopeError:
+        with contextlib.suppress(OSError):
+            folder.rmdir()  # a new run's; one that holds anything stays
+        raise
     run.check_data(found.digest, "pictures or their labels", "Give the same --data and --layout.")
     config = recipe.classifier.config(found.labels)
     learned, held = found.examples(Split.TRAIN), found.examples(Split.VALIDATION)

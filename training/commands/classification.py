@@ -99,6 +99,7 @@ def train(
         from accelerate import PartialState
 
         if PartialState().is_main_process:
+            typer.echo("Calibrating on the validation pictures; --no-calibrate would leave that for later.")
             classification_evaluation.calibrate(run, data, layout, cpu=cpu)
 
 

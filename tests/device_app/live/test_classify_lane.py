@@ -115,6 +115,36 @@ def test_grades_are_steady_and_come_with_the_frame_that_they_are_of() -> None:
     assert bench.lane.result[1].grades[Condition.DANDRUFF] == Grade.refusal(Refusal.OUT_OF_FOCUS)
 
 
+def _at_another_place(frame: Frame, seed: int) -> Frame:
+    coarse = np.random.default_rng(seed).integers(0, 255, (6, 8, 3), dtype=np.uint8)
+    return replace(frame, image=np.kron(coarse, np.ones((40, 40, 1), np.uint8)))
+
+
+def test_at_another_place_the_grades_of_the_one_before_are_gone_at_once() -> None:
+    bench = Bench()
+    here = _at_another_place(make_frame(1, round(bench.now_s * 1e9)), seed=1)
+    assert bench.lane.next((here, ANALYSIS)) is not None
+    bench.lane.take(graded(here))
+    assert bench.lane.result is not None
+    there = _at_another_place(make_frame(2, here.captured_ns + 10**8), seed=2)
+    bench.lane.next((there, ANALYSIS))  # too soon to be graded, and not what was graded
+    assert bench.lane.result is None
+
+
+def test_what_was_graded_while_the_microscope_moved_on_is_not_shown() -> None:
+    bench = Bench()
+    here = _at_another_place(make_frame(1, round(bench.now_s * 1e9)), seed=1)
+    assert bench.lane.next((here, ANALYSIS)) is not None
+    there = _at_another_place(make_frame(2, here.captured_ns + 10**8), seed=2)
+    assert bench.lane.next((there, ANALYSIS)) is None  # one at a time
+    assert bench.lane.take(graded(here)) and bench.lane.result is None
+    bench.now_s += 1
+    later = replace(there, id=3, captured_ns=round(bench.now_s * 1e9))
+    assert bench.lane.next((later, ANALYSIS)) is not None
+    bench.lane.take(graded(later))
+    assert bench.lane.result is not None and bench.lane.result[0] is later
+
+
 def test_a_failure_is_said_and_no_older_grade_stands_for_newer_pictures() -> None:
     bench = Bench()
     bench.next_frame()

@@ -77,3 +77,10 @@ def test_pictures_of_different_real_scalps_are_mostly_told_apart() -> None:
         assert watch.see(np.roll(first, (9, -14), axis=(0, 1))) == 1
         moves += watch.see(second) - 1
     assert moves >= 0.8 * (len(pictures) - 1)
+
+
+def test_a_picture_with_hairs_round_a_bare_middle_is_the_same_place_as_itself() -> None:
+    picture = np.full((240, 320, 3), 180, np.uint8)
+    picture[:, :40] = picture[:50] = 40
+    watch = PlaceWatch()
+    assert watch.see(picture) == watch.see(picture.copy()) == watch.see(np.roll(picture, 4, axis=1)) == 1

@@ -150,8 +150,8 @@ def test_a_network_that_fails_on_a_picture_is_said_and_tried_again(start_session
     wait_until(lambda: severities(session) == [1, 1, 1], "the grades")
     source.always_deliver = graded_picture()
     source.always_deliver[:] = 250
-    wait_until(lambda: session.latest_conditions() is None, "the failure")
-    assert "not numbers" in session.health().conditions_problem
+    wait_until(lambda: "not numbers" in session.health().conditions_problem, "the failure")
+    assert session.latest_conditions() is None
     assert session.health().message is HealthMessage.OK and session.health().worker_restarts == 0
     source.always_deliver = graded_picture((0, 1, 0))
     wait_until(lambda: severities(session) == [0, 1, 0], "the grades again")

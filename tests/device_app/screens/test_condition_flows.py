@@ -45,7 +45,7 @@ def pictures(tmp_path: Path) -> dict[str, str]:
 def test_conditions_are_graded_looked_into_and_saved(
     run_plan: RunPlan, grading_bundle: Path, pictures: dict[str, str], tmp_path: Path
 ) -> None:
-    graded = {"bars": [2, 1, None], "erythema": ["cannot grade", "not claimed by model"]}
+    graded = {"bars": [2, 1, None], "erythema": ["cannot grade", "too little training data"]}
     live: Steps = [
         {"expect": {"gradable": True, "demonstration": True, "tab": "figures"}},
         {"press": "tab"},
@@ -84,7 +84,7 @@ def test_conditions_are_graded_looked_into_and_saved(
         {"press": "advice"},
         {"expect": {"advice": True, "advice_words_has": "Dandruff – moderate"}},
         {"expect": {"advice_words_has": "Source: American Academy of Dermatology"}},
-        {"expect": {"advice_words_has": "Redness – cannot grade, not claimed by model"}},
+        {"expect": {"advice_words_has": "Redness – cannot grade, too little training data"}},
         {"tap_picture": [0.3, 0.6]},
         {"expect": {"advice": True, "card": False}},
         {"press": "close_advice"},
