@@ -104,7 +104,7 @@ def test_a_worker_killed_while_it_grades_comes_back_and_grades_again(start_sessi
 
 def test_nothing_waits_for_a_slow_network(start_session, tmp_path):
     """While one picture is graded, many others are analysed."""
-    slow = make_classifier_bundle(tmp_path / "slow", work=25)
+    slow = make_classifier_bundle(tmp_path / "slow", work=150)
     session = start_session(showing(0, 0, 1), PipelineSettings(slow, threads=1, classify_every_s=1e6))
     wait_until(lambda: len(severities(session)) == 3, "the first grades")
     session.ask(session.latest_frame())
