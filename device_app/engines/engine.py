@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import Enum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
+
+from calibration.errors import ScalpScopeError
 
 
 class Precision(str, Enum):
@@ -16,6 +18,14 @@ class Precision(str, Enum):
     FP16 = "fp16"
     INT8_U8S8 = "int8_u8s8"  # unsigned activations: what x86 ONNX Runtime runs fastest
     INT8_SYMMETRIC = "int8_symmetric"  # zero points all 0: what TensorRT accepts
+
+
+class EngineNotBuilt(ScalpScopeError):
+    """The back end could run this network, and has first to build an engine for this very device."""
+
+
+class EngineLost(ScalpScopeError):
+    """The accelerator failed in a way that nothing in this process can use it any more: the process has to end."""
 
 
 class Engine(Protocol):
@@ -34,3 +44,14 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Free what the backend holds. Safe to call twice."""
+
+
+@runtime_checkable
+class TimedEngine(Engine, Protocol):
+    """An engine that can tell the copies to and from an accelerator from the computing between them."""
+
+    def run_timed(self, inputs: Mapping[str, np.ndarray]) -> tuple[dict[str, np.ndarray], dict[str, float]]:
+        """The same as `run`, and the milliseconds of ``host_to_device``, ``compute`` and ``device_to_host``.
+
+        What this engine has no need of (a copy on shared memory) is left out.
+        """

@@ -105,11 +105,11 @@ class OnnxRuntimeEngine:
 
 
 class OnnxRuntimeBackend:
-    """See `device_app.engines.select.Backend`."""
+    """See `device_app.engines.backend.Backend`."""
 
     name = "onnxruntime-cpu"
 
-    def why_not(self) -> str | None:
+    def why_not(self) -> None:
         return None
 
     def preferences(self) -> tuple[tuple[Precision, str], ...]:

@@ -7,35 +7,22 @@ there on the screen and in every report.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Protocol
+from functools import cache
+from importlib.metadata import entry_points
 
 import numpy as np
 
 from calibration.errors import ScalpScopeError
-from device_app.bundle import Bundle, ModelEntry, Task
-from device_app.engines.engine import Engine, Precision
+from device_app.bundle import Bundle, Task
+from device_app.engines.backend import ENTRY_POINTS, Backend, BuildsEngines
+from device_app.engines.engine import Engine, EngineNotBuilt, Precision, TimedEngine
 from device_app.engines.goldens import GoldenCheck, check_goldens
 from device_app.engines.onnxruntime_engine import OnnxRuntimeBackend
 
 _log = logging.getLogger(__name__)
-
-
-class Backend(Protocol):
-    """A way to run networks, made known with `register_backend`."""
-
-    name: str
-
-    def why_not(self) -> str | None:
-        """Why this machine cannot use this back end at all, or None when it can."""
-
-    def preferences(self) -> tuple[tuple[Precision, str], ...]:
-        """The precisions worth trying on this machine, best first, each with the reason for its place."""
-
-    def open(self, path: Path, model: ModelEntry, precision: Precision, threads: int) -> Engine:
-        """Load a network. Raises `ScalpScopeError`."""
 
 
 @dataclass(frozen=True)
@@ -47,12 +34,16 @@ class SelectedEngine:
         goldens: how near it came to them.
         reasons: one sentence for the choice and one for each better one that was passed over.
         fallback: something better was passed over.
+        absent: one sentence for each back end that this machine has no hardware for: nothing was passed over.
+        build_commands: command lines of processes that build a better engine than this one.
     """
 
     engine: Engine
     goldens: GoldenCheck
     reasons: tuple[str, ...]
     fallback: bool
+    absent: tuple[str, ...] = ()
+    build_commands: tuple[tuple[str, ...], ...] = ()
 
     @property
     def backend(self) -> str:
@@ -65,6 +56,14 @@ class SelectedEngine:
     def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         return self.engine.run(inputs)
 
+    def run_timed(self, inputs: Mapping[str, np.ndarray]) -> tuple[dict[str, np.ndarray], dict[str, float]]:
+        """See `TimedEngine`; an engine that has no copies to tell apart is all ``compute``."""
+        if isinstance(self.engine, TimedEngine):
+            return self.engine.run_timed(inputs)
+        began = time.perf_counter()
+        outputs = self.engine.run(inputs)
+        return outputs, {"compute": (time.perf_counter() - began) * 1000}
+
     def close(self) -> None:
         self.engine.close()
 
@@ -73,11 +72,37 @@ _BACKENDS: list[Backend] = [OnnxRuntimeBackend()]
 
 
 def register_backend(backend: Backend) -> None:
-    """Make a back end known. It is tried before those registered earlier."""
+    """Make a back end known to this process. It is tried before those registered earlier.
+
+    One that every process of the app is to know comes as a package with an entry point: `device_app.engines.backend`.
+    """
     _BACKENDS.insert(0, backend)
 
 
-def open_engine(bundle: Bundle, task: Task, precision: Precision | None = None, threads: int = 2) -> SelectedEngine:
+@cache
+def _installed_backends() -> tuple[Backend, ...]:
+    """Those of other packages. One that cannot be loaded is named in the log and left out."""
+    found = []
+    for entry in entry_points(group=ENTRY_POINTS):
+        try:
+            found.append(entry.load()())
+        except Exception as error:  # somebody else's code may raise anything
+            _log.warning("the back end '%s' cannot be loaded: %s: %s", entry.name, type(error).__name__, error)
+    return tuple(found)
+
+
+def known_backends() -> tuple[Backend, ...]:
+    """Every back end, in the order in which they are tried."""
+    return (*_installed_backends(), *_BACKENDS)
+
+
+def open_engine(
+    bundle: Bundle,
+    task: Task,
+    precision: Precision | None = None,
+    threads: int = 2,
+    backend: str | None = None,
+) -> SelectedEngine:
     """Open the best engine of this machine for a bundle's network, with its goldens checked.
 
     Args:
@@ -85,20 +110,24 @@ def open_engine(bundle: Bundle, task: Task, precision: Precision | None = None, 
         task: which of its networks.
         precision: this one and no other; None lets the back ends' preferences decide.
         threads: threads of an engine that runs on the processor.
+        backend: this one and no other, by its name; None tries all.
 
     Raises:
         ScalpScopeError: nothing could be opened, or nothing that reproduces the goldens; says why for each.
     """
     model = bundle.model(task)
     passed_over: list[str] = []
+    absent: list[str] = []
     never_made: list[str] = []
-    for backend in _BACKENDS:
-        if why := backend.why_not():
-            passed_over.append(f"{backend.name} not used: {why}")
+    builders: list[tuple[str, ...]] = []
+    for candidate in _asked_for(backend):
+        if (unavailable := candidate.why_not()) is not None:
+            missed = unavailable.missed or backend is not None
+            (passed_over if missed else absent).append(f"{candidate.name} not used: {unavailable.reason}")
             continue
-        choices = backend.preferences() if precision is None else ((precision, "asked for by name"),)
+        choices = candidate.preferences() if precision is None else ((precision, "asked for by name"),)
         for wanted, reason in choices:
-            title = f"{backend.name} {wanted.value}"
+            title = f"{candidate.name} {wanted.value}"
             if wanted not in model.files:
                 missing = f"{title} not used: bundle '{bundle.name} {bundle.version}' has no such file"
                 # Only the hair network is expected in the whole set. SAM's halves, and a network without FP32, come by
@@ -107,24 +136,52 @@ def open_engine(bundle: Bundle, task: Task, precision: Precision | None = None, 
                 (passed_over if expected else never_made).append(missing)
                 continue
             try:
-                engine = backend.open(bundle.file(model.files[wanted]), model, wanted, threads)
+                engine = candidate.open(bundle.file(model.files[wanted]), model, wanted, threads)
+            except EngineNotBuilt as error:
+                passed_over.append(f"{title} not used: {error.what}")
+                if isinstance(candidate, BuildsEngines):
+                    builders.append(tuple(candidate.build_command(bundle.path)))
+                break  # a lesser precision of the same back end is no better than waiting for this one
+            except ScalpScopeError as error:
+                passed_over.append(f"{title} not used: {error.what}")
+                continue
+            try:
                 check = check_goldens(engine, bundle, model)
             except ScalpScopeError as error:
+                engine.close()
                 passed_over.append(f"{title} not used: {error.what}")
                 continue
             for passed in passed_over:
                 _log.warning("%s", passed)
-            return SelectedEngine(engine, check, (f"{title}: {reason}", *passed_over), fallback=bool(passed_over))
+            return SelectedEngine(
+                engine,
+                check,
+                (f"{title}: {reason}", *passed_over),
+                fallback=bool(passed_over),
+                absent=tuple(absent),
+                build_commands=tuple(dict.fromkeys(builders)),
+            )
     raise ScalpScopeError(
         f"No engine for the task '{task.value}' of bundle '{bundle.name} {bundle.version}' can be used here: "
-        + "; ".join([*passed_over, *never_made])
+        + "; ".join([*passed_over, *absent, *never_made])
         + ".",
-        "Use another bundle, or another precision if one was asked for.",
+        "Use another bundle, or another back end or precision if one was asked for.",
     )
 
 
+def _asked_for(name: str | None) -> tuple[Backend, ...]:
+    known = known_backends()
+    if name is None:
+        return known
+    chosen = tuple(backend for backend in known if backend.name == name)
+    if not chosen:
+        told = ", ".join(backend.name for backend in known)
+        raise ScalpScopeError(f"There is no back end '{name}'.", f"Use one of: {told}.")
+    return chosen
+
+
 def open_preferred(
-    bundle: Bundle, task: Task, precision: Precision | None, threads: int
+    bundle: Bundle, task: Task, precision: Precision | None, threads: int, backend: str | None = None
 ) -> tuple[SelectedEngine, tuple[str, ...]]:
     """The same for a network beside the hair network, which may have other files: a precision it lacks is passed over.
 
@@ -132,7 +189,7 @@ def open_preferred(
         The engine, and why it is this one, each sentence with its task.
     """
     lacks = precision is not None and precision not in bundle.model(task).files
-    engine = open_engine(bundle, task, None if lacks else precision, threads)
+    engine = open_engine(bundle, task, None if lacks else precision, threads, backend)
     reasons = [f"{task.value}: {reason}" for reason in engine.reasons]
     if lacks and precision is not None:
         reasons.append(f"{task.value}: {precision.value} was asked for, and the bundle has no such file")

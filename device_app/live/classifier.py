@@ -37,11 +37,13 @@ _LACKS = {
 class _Network:
     """A classifier in an engine proved by its goldens, and what every judgement needs of it."""
 
-    def __init__(self, bundle: Bundle, task: Task, threads: int, precision: Precision | None) -> None:
+    def __init__(
+        self, bundle: Bundle, task: Task, threads: int, precision: Precision | None, backend: str | None
+    ) -> None:
         entry = bundle.model(task)
         assert isinstance(entry, ClassifierEntry)
         self.entry = entry
-        self.engine, self.reasons = open_preferred(bundle, task, precision, threads)
+        self.engine, self.reasons = open_preferred(bundle, task, precision, threads, backend)
         self.backend = f"{self.engine.backend} {self.engine.precision.value}"
         self.bundle = f"{bundle.name} {bundle.version}"
 
@@ -68,6 +70,7 @@ class ConditionGrader:
             leaves the others to the live analysis.
         precision: which file to run; a network that has no such file takes its best, and `reasons` says so. None: the
             best for this machine.
+        backend: which back end, by its name; None: the best for this machine.
 
     Attributes:
         backend: back end and precision.
@@ -80,9 +83,11 @@ class ConditionGrader:
         ScalpScopeError: the bundle has no such network, or every engine is refused.
     """
 
-    def __init__(self, bundle: Bundle, threads: int = 1, precision: Precision | None = None) -> None:
+    def __init__(
+        self, bundle: Bundle, threads: int = 1, precision: Precision | None = None, backend: str | None = None
+    ) -> None:
         self.entry = bundle.model(Task.CONDITIONS)
-        self._network = _Network(bundle, Task.CONDITIONS, threads, precision)
+        self._network = _Network(bundle, Task.CONDITIONS, threads, precision, backend)
         self._claimed = dict(zip(Condition, self.entry.claimed, strict=True))
         self.backend, self.reasons = self._network.backend, self._network.reasons
         self.fallback, self.goldens = self._network.engine.fallback, self._network.engine.goldens
@@ -129,15 +134,22 @@ class PhotoJudge:
     Args:
         bundle: a loaded bundle.
         task: which of the two.
-        threads, precision, attributes: see `ConditionGrader`.
+        threads, precision, backend, attributes: see `ConditionGrader`.
 
     Raises:
         ScalpScopeError: the bundle has no such network, or every engine is refused.
     """
 
-    def __init__(self, bundle: Bundle, task: ClassTask, threads: int = 1, precision: Precision | None = None) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        task: ClassTask,
+        threads: int = 1,
+        precision: Precision | None = None,
+        backend: str | None = None,
+    ) -> None:
         self.entry = bundle.model(task)
-        self._network = _Network(bundle, task, threads, precision)
+        self._network = _Network(bundle, task, threads, precision, backend)
         self.backend, self.reasons = self._network.backend, self._network.reasons
         self.fallback, self.goldens = self._network.engine.fallback, self._network.engine.goldens
         self.demonstration = self.entry.demonstration_only
@@ -173,12 +185,12 @@ class Classifiers:
 
     Args:
         bundle: a loaded bundle.
-        precision: see `ConditionGrader`.
+        precision, backend: see `ConditionGrader`.
     """
 
-    def __init__(self, bundle: Bundle, precision: Precision | None = None) -> None:
+    def __init__(self, bundle: Bundle, precision: Precision | None = None, backend: str | None = None) -> None:
         self._bundle = bundle
-        self._precision = precision
+        self._precision, self._backend = precision, backend
         self._grader: ConditionGrader | None = None
         self._judges: dict[ClassTask, PhotoJudge] = {}
         self._refused: ScalpScopeError | None = None
@@ -228,7 +240,7 @@ class Classifiers:
             raise self._refused
         if self._grader is None:
             try:
-                self._grader = ConditionGrader(self._bundle, precision=self._precision)
+                self._grader = ConditionGrader(self._bundle, 1, self._precision, self._backend)
             except ScalpScopeError as refused:
                 self._refused = refused
                 raise
@@ -238,7 +250,7 @@ class Classifiers:
         """The one for a task with classes. Raises like `grader`."""
         self._check(task)
         if task not in self._judges:
-            self._judges[task] = PhotoJudge(self._bundle, task, precision=self._precision)
+            self._judges[task] = PhotoJudge(self._bundle, task, 1, self._precision, self._backend)
         return self._judges[task]
 
     def close(self) -> None:

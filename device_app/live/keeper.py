@@ -7,6 +7,7 @@ import logging
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from typing import NoReturn
 
 from calibration.errors import ScalpScopeError
@@ -89,6 +90,8 @@ class WorkerKeeper:
         pid: process id of the worker; None while there is none.
         restarts: the times it was away, the last 1000; restart_count: how often it ended.
         rate, latency, stages: meters of the analyses.
+        watchers: called on the keeper's thread with each frame, its analysis, and the `time.monotonic_ns()` at which it
+            was at hand. They must be quick, and must not raise.
         grading: what is graded when, and the conditions.
     """
 
@@ -107,6 +110,7 @@ class WorkerKeeper:
         self.rate = RateMeter()
         self.latency = SpreadMeter()
         self.stages = SpreadMeter()
+        self.watchers: list[Callable[[Frame, Analysis, int], None]] = []
         self.grading = ClassifyLane(asked)
         self._mailbox = mailbox
         self._asked = asked
@@ -298,8 +302,11 @@ class WorkerKeeper:
         self.result = (frame, analysis)
         self.state.clear()
         self.rate.tick()
-        self.latency.add({"latency": (time.monotonic_ns() - frame.captured_ns) / 1e6})
+        now_ns = time.monotonic_ns()
+        self.latency.add({"latency": (now_ns - frame.captured_ns) / 1e6})
         self.stages.add(analysis.timings_ms)
+        for watch in self.watchers:
+            watch(frame, analysis, now_ns)
 
     def _answer(self, link: WorkerLink, patience_s: float, complaint: str) -> object:
         """The worker's next message that is no grading; that is booked when it comes.

@@ -74,6 +74,8 @@ class Ready:
 
     `refine_missing` says why the bundle cannot refine, `conditions_missing` why conditions are not graded; empty when
     they can be. `conditions_refused`: the bundle has a network for them, and no engine that may run it.
+    `absent`: the back ends that this machine has no hardware for. `build_commands`: command lines that build better
+    engines than these.
     """
 
     backend: str
@@ -85,6 +87,8 @@ class Ready:
     conditions_missing: str = ""
     conditions_backend: str = ""
     conditions_refused: bool = False
+    absent: tuple[str, ...] = ()
+    build_commands: tuple[tuple[str, ...], ...] = ()
 
 
 @dataclass(frozen=True)

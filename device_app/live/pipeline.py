@@ -77,13 +77,15 @@ class Pipeline:
         self._prepared: _Prepared | None = None
         self._bundle = bundle = load_bundle(settings.bundle_path)
         self._model = bundle.model(Task.HAIR)
-        self._engine = open_engine(bundle, Task.HAIR, settings.precision, settings.threads)
-        self.classifiers = Classifiers(bundle, settings.precision)
+        self._engine = open_engine(bundle, Task.HAIR, settings.precision, settings.threads, settings.backend)
+        self.classifiers = Classifiers(bundle, settings.precision, settings.backend)
         self.bundle = f"{bundle.name} {bundle.version}"
         self.demonstration = bundle.demonstration_only
         self.backend = f"{self._engine.backend} {self._engine.precision.value}"
         self.engine_reasons = self._engine.reasons
         self.fallback = self._engine.fallback
+        self.absent = self._engine.absent
+        self.build_commands = self._engine.build_commands
 
     @property
     def settings(self) -> PipelineSettings:
@@ -97,9 +99,10 @@ class Pipeline:
             ScalpScopeError: the new bundle or every engine is refused; this pipeline still works then.
         """
         old = self._settings
-        same_engine = (settings.bundle_path, settings.precision, settings.threads) == (
+        same_engine = (settings.bundle_path, settings.precision, settings.backend, settings.threads) == (
             old.bundle_path,
             old.precision,
+            old.backend,
             old.threads,
         )
         if not same_engine:
@@ -127,7 +130,9 @@ class Pipeline:
             ScalpScopeError: the bundle has no SAM, or every engine is refused.
         """
         if self._refiner is None:
-            self._refiner = Refiner(self._bundle, self._settings.threads, self._settings.precision)
+            self._refiner = Refiner(
+                self._bundle, self._settings.threads, self._settings.precision, self._settings.backend
+            )
         return self._refiner
 
     @property

@@ -85,6 +85,7 @@ class Refiner:
         threads: CPU threads of an engine that runs on the processor.
         precision: which files to run; a half that has no such file takes its best, and `reasons` says so. None: the
             best for this machine.
+        backend: which back end, by its name; None: the best for this machine.
 
     Attributes:
         encoder, decoder: the entries of the manifest.
@@ -96,14 +97,16 @@ class Refiner:
         ScalpScopeError: the bundle has no SAM, or every engine is refused.
     """
 
-    def __init__(self, bundle: Bundle, threads: int = 2, precision: Precision | None = None) -> None:
+    def __init__(
+        self, bundle: Bundle, threads: int = 2, precision: Precision | None = None, backend: str | None = None
+    ) -> None:
         if missing := refinement_missing(bundle):
             raise ScalpScopeError(missing, "Use a bundle with SAM.")
         self.encoder = bundle.model(Task.SAM_ENCODER)
         self.decoder = bundle.model(Task.SAM_DECODER)
-        self._encoder, said = open_preferred(bundle, Task.SAM_ENCODER, precision, threads)
+        self._encoder, said = open_preferred(bundle, Task.SAM_ENCODER, precision, threads, backend)
         try:
-            self._decoder, also_said = open_preferred(bundle, Task.SAM_DECODER, precision, threads)
+            self._decoder, also_said = open_preferred(bundle, Task.SAM_DECODER, precision, threads, backend)
         except ScalpScopeError:
             self._encoder.close()
             raise

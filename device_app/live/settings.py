@@ -21,6 +21,7 @@ class PipelineSettings:
         scale_uncertainty_um_per_px: 1 standard deviation of the scale.
         classes: the cuts between vellus, intermediate and terminal.
         precision: which of the bundle's files to run; None: the best for this machine.
+        backend: which back end runs the networks, by its name; None: the best for this machine.
         threads: CPU threads of the network.
         picture_size: (width, height) of the pictures that the scale holds for; a picture of another size is refused.
             None: any.
@@ -41,6 +42,7 @@ class PipelineSettings:
     scale_uncertainty_um_per_px: float = 0.0
     classes: HairClasses = TRICHOSCOPY
     precision: Precision | None = None
+    backend: str | None = None
     threads: int = 2
     picture_size: tuple[int, int] | None = None
     flat_field: FlatField | None = field(default=None, compare=False)

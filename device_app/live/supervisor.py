@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from calibration.errors import ScalpScopeError
@@ -91,6 +91,13 @@ class LiveSession:
     def latest_result(self) -> tuple[Frame, Analysis] | None:
         """The newest analysis and the very frame it was computed from; None before the first."""
         return self._keeper.result
+
+    def watch(self, watcher: Callable[[Frame, Analysis, int], None]) -> None:
+        """Call this with every analysis from now on: its frame, itself, and the `time.monotonic_ns()` it was at hand.
+
+        It is called on a thread of the session that the next frame waits for: it must be quick, and must not raise.
+        """
+        self._keeper.watchers.append(watcher)
 
     def latest_conditions(self) -> tuple[Frame, Conditions] | None:
         """The newest grades of the live picture, steady, and the very frame their heat maps belong to; None: none yet.

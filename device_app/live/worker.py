@@ -116,6 +116,8 @@ def _ready(pipeline: Pipeline) -> Ready:
         missing,
         classifiers.conditions_backend,
         classifiers.conditions_refused,
+        pipeline.absent,
+        pipeline.build_commands,
     )
 
 

@@ -16,6 +16,7 @@ from onnx import TensorProto, helper
 from calibration.errors import ScalpScopeError
 from device_app.bundle import MANIFEST_NAME, Bundle, ModelEntry, Task, load_bundle, sha256_of
 from device_app.engines import select
+from device_app.engines.backend import Unavailable
 from device_app.engines.engine import Engine, Precision
 from device_app.engines.goldens import mask_dice
 from device_app.engines.onnxruntime_engine import OnnxRuntimeEngine
@@ -170,8 +171,8 @@ class _Accelerator:
     def __init__(self, missing: str | None, broken: bool = False) -> None:
         self.missing, self.broken = missing, broken
 
-    def why_not(self) -> str | None:
-        return self.missing
+    def why_not(self) -> Unavailable | None:
+        return None if self.missing is None else Unavailable(self.missing)
 
     def preferences(self) -> tuple[tuple[Precision, str], ...]:
         return ((Precision.FP32, "there is an accelerator"),)
