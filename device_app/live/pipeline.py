@@ -75,6 +75,7 @@ class Pipeline:
         self._settings = settings
         self._refiner: Refiner | None = None
         self._prepared: _Prepared | None = None
+        self._parts_ms: dict[str, float] = {}
         self._bundle = bundle = load_bundle(settings.bundle_path)
         self._model = bundle.model(Task.HAIR)
         self._engine = open_engine(bundle, Task.HAIR, settings.precision, settings.threads, settings.backend)
@@ -177,13 +178,15 @@ class Pipeline:
             frame: image (H, W, 3) uint8 RGB; it is not kept.
 
         Returns:
-            The analysis, its mask at the frame's own size; `timings_ms` names every stage.
+            The analysis, its mask at the frame's own size; `timings_ms` names every stage, and with `time_parts` the
+            parts of ``segment``: ``compute`` and, on an accelerator, ``host_to_device`` and ``device_to_host``.
 
         Raises:
             ScalpScopeError: the scale in use was made for pictures of another size.
         """
         settings = self._settings
         clock = StageClock()
+        self._parts_ms = {}
         image = self._checked(frame)
         size = image.shape[1], image.shape[0]
         network_input = to_network_input(image, self._model)
@@ -348,7 +351,7 @@ class Pipeline:
             mask=mask,
             measurements=measurements,
             focus=focus,
-            timings_ms=clock.total(),
+            timings_ms={**self._parts_ms, **clock.total()},
             bundle=self.bundle,
             backend=backend,
             demonstration=self.demonstration,
@@ -357,8 +360,15 @@ class Pipeline:
     def _segment(self, network_input: np.ndarray) -> np.ndarray:
         """(1, 3, h, w) float32 -> (h, w) float32 hair probability."""
         until = time.perf_counter() + self._settings.network_at_least_ms / 1000
+        inputs = {self._model.input_name: network_input}
         while True:
-            probability = self._engine.run({self._model.input_name: network_input})[self._model.output_name]
+            if self._settings.time_parts:
+                outputs, parts_ms = self._engine.run_timed(inputs)
+                for part, ms in parts_ms.items():
+                    self._parts_ms[part] = self._parts_ms.get(part, 0.0) + ms
+            else:
+                outputs = self._engine.run(inputs)
+            probability = outputs[self._model.output_name]
             if time.perf_counter() >= until:
                 return probability[0, 0]
 

@@ -33,6 +33,8 @@ class PipelineSettings:
         classify_every_s: how often the conditions of the live picture are graded, where the bundle can; 0: never. The
             live session asks for it; the pipeline does not look at it.
         clean_up: how large a part of a mask must be to be prompted and to be kept when a picture is refined.
+        time_parts: tell in the analysis's timings the copies to and from an accelerator from the computing, for the
+            bench.
         network_at_least_ms: run the network again and again until it has taken this long: a slower machine, for the
             bench of the screen. 0: once.
     """
@@ -50,6 +52,7 @@ class PipelineSettings:
     clean_up: CleanUp = field(default_factory=CleanUp)
     refine_still: bool = False
     classify_every_s: float = 0.5
+    time_parts: bool = False
     network_at_least_ms: float = 0.0
 
 
