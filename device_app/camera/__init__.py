@@ -8,12 +8,23 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from device_app.camera.mailbox import DropCause, FrameCounts, Mailbox
-from device_app.camera.source import Frame, FrameSource, SourceEnded, SourceLost
+from device_app.camera.source import Frame, FrameSource, ReadTimes, SourceEnded, SourceLost, TellsReads
 
 if TYPE_CHECKING:
     from device_app.camera.choose import open_source as open_source
 
-__all__ = ["DropCause", "Frame", "FrameCounts", "FrameSource", "Mailbox", "SourceEnded", "SourceLost", "open_source"]
+__all__ = [
+    "DropCause",
+    "Frame",
+    "FrameCounts",
+    "FrameSource",
+    "Mailbox",
+    "ReadTimes",
+    "SourceEnded",
+    "SourceLost",
+    "TellsReads",
+    "open_source",
+]
 
 
 def __getattr__(name: str) -> Any:

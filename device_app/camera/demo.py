@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import math
 import threading
+import time
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
 from device_app.camera.pacing import Pacer
-from device_app.camera.phantom import HairTruth, Phantom, PhantomLook, render_phantom
-from device_app.camera.source import SourceLost
+from device_app.camera.source import ReadTimes, SourceLost
+
+if TYPE_CHECKING:
+    from device_app.camera.phantom import HairTruth, Phantom
 
 _SCALP_SIZE = 1.8  # the scalp's sides, in sides of the picture
 _ROTATION_DEG = 8.0
 _PERIODS_S = (41.0, 29.0, 67.0)  # of the way across, down and round; no two share a beat
-_LOOK = PhantomLook(noise=1.5, gloss=0.25, taper=0.2, inside_fraction=0.6)
 _HAIRS_PER_CM2 = 400.0
 _LENGTH_UM = (700.0, 2400.0)
 
@@ -43,6 +46,9 @@ class DemoScalp:
         scale_um_per_px: of the rendered scalp.
         seed: which scalp.
         breathing_px: how far the focus drifts off and back: standard deviation of the blur at its worst; 0: never.
+
+    Attributes:
+        read_times: see `TellsReads`: from when the picture was due to when it was rendered, in RGB.
     """
 
     def __init__(
@@ -61,6 +67,7 @@ class DemoScalp:
         self._scalp: Phantom | None = None
         self._pacer: Pacer | None = None
         self._index = 0
+        self.read_times: ReadTimes | None = None
 
     @property
     def name(self) -> str:
@@ -76,10 +83,13 @@ class DemoScalp:
         pacer = self._pacer
         if pacer is None or not pacer.wait():
             raise SourceLost("The demo source is closed.", "Open it again.")
+        began_ns = time.monotonic_ns()
         with self._lock:
             index = self._index
             self._index += 1
-        return self.picture_at(index)
+        picture = self.picture_at(index)
+        self.read_times = ReadTimes(began_ns)
+        return picture
 
     def close(self) -> None:
         """Stop the clock and wake a waiting reader."""
@@ -111,11 +121,14 @@ class DemoScalp:
         return DemoTruth(mask, tuple(hairs))
 
     def _render(self) -> Phantom:
+        # The renderer is imported by the thread that opens the source: the worker starts meanwhile.
+        from device_app.camera.phantom import PhantomLook, render_phantom
+
         with self._lock:
             if self._scalp is None:
                 width, height = round(self.width * _SCALP_SIZE), round(self.height * _SCALP_SIZE)
                 area_cm2 = width * height * self.scale_um_per_px**2 * 1e-8
-                look = replace(_LOOK, length_um=_LENGTH_UM)
+                look = PhantomLook(noise=1.5, gloss=0.25, taper=0.2, inside_fraction=0.6, length_um=_LENGTH_UM)
                 hair_count = max(1, round(_HAIRS_PER_CM2 * area_cm2))
                 self._scalp = render_phantom(
                     self._seed, width, height, self.scale_um_per_px, hair_count, (25.0, 95.0), look

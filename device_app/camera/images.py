@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+import time
 from pathlib import Path
 
 import numpy as np
 
 from calibration.errors import ScalpScopeError
 from device_app.camera.pacing import Pacer
-from device_app.camera.source import SourceEnded, SourceLost
+from device_app.camera.source import ReadTimes, SourceEnded, SourceLost
 from device_app.images import find_images, read_image
 
 log = logging.getLogger(__name__)
@@ -25,6 +26,10 @@ class ImageFiles:
         seconds_each: how long each is shown.
         loop: begin again after the last instead of ending.
         fps: how often a picture that is being shown is delivered; it is a live source like any other.
+
+    Attributes:
+        read_times: see `TellsReads`. Reading and decoding a file is one step, ``capture``; between two files it is the
+            copy of the picture that is being shown.
     """
 
     def __init__(self, path: Path, seconds_each: float = 2.0, loop: bool = True, fps: float = 10.0) -> None:
@@ -37,6 +42,7 @@ class ImageFiles:
         self._next_file = 0
         self._shown = 0
         self._image: np.ndarray | None = None
+        self.read_times: ReadTimes | None = None
 
     @property
     def name(self) -> str:
@@ -61,6 +67,7 @@ class ImageFiles:
         pacer, image = self._pacer, self._image
         if pacer is None or image is None or not pacer.wait():
             raise SourceLost(f"The pictures of '{self.name}' are closed.", "Open them again.")
+        began_ns = time.monotonic_ns()
         if self._shown >= self._times_each:
             image = self._next_image()
             if image is None:
@@ -72,7 +79,9 @@ class ImageFiles:
                 raise self._nothing_readable()
             self._image = image
         self._shown += 1
-        return image.copy()
+        picture = image.copy()
+        self.read_times = ReadTimes(began_ns)
+        return picture
 
     def close(self) -> None:
         """Let go of the pictures and wake a waiting reader."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
@@ -13,13 +15,14 @@ import cv2
 import numpy as np
 
 from calibration.errors import ScalpScopeError
-from device_app.camera.source import SourceLost
+from device_app.camera.source import ReadTimes, SourceLost
 from device_app.camera.v4l2 import DEV, SYSFS, CameraFormat, CameraInfo, list_cameras
 
 __all__ = ["CameraFormat", "CameraInfo", "CameraSettings", "PixelFormat", "UsbCamera", "list_cameras"]
 
 log = logging.getLogger(__name__)
 _MANUAL_EXPOSURE, _AUTO_EXPOSURE = 1, 3  # V4L2's own numbers
+_OLDEST_S = 2.0  # a driver's stamp further back is none of this clock
 
 
 class PixelFormat(str, Enum):
@@ -62,6 +65,22 @@ def best_pixel_format(formats: tuple[CameraFormat, ...], settings: CameraSetting
     return PixelFormat.YUYV if raw_will_do else PixelFormat.MJPEG
 
 
+def stamped_ns(position_ms: float, now_ns: int) -> int | None:
+    """When the driver stamped the picture, by ``time.monotonic_ns()``; None where it does not tell.
+
+    OpenCV's Video4Linux2 capture answers the property POS_MSEC with the stamp of the last buffer, which UVC cameras
+    take from the monotonic clock. Anything that cannot be a moment just past on that clock is left alone.
+
+    Args:
+        position_ms: what OpenCV answers.
+        now_ns: ``time.monotonic_ns()`` when the picture was there.
+    """
+    if not math.isfinite(position_ms) or position_ms <= 0:
+        return None
+    at_ns = round(position_ms * 1e6)
+    return at_ns if 0 <= now_ns - at_ns <= _OLDEST_S * 1e9 else None
+
+
 class UsbCamera:
     """A USB camera. Found again under another number when it was unplugged and comes back as another device file.
 
@@ -70,6 +89,12 @@ class UsbCamera:
         settings: how it is to be set.
         sysfs, dev: where Linux lists cameras and keeps their device files.
         open_capture: opens OpenCV's capture of a device; what tests put in the place of hardware.
+
+    Attributes:
+        notes: what the camera refused of its settings.
+        read_times: see `TellsReads`. ``capture`` runs from the driver's own stamp on the picture where there is one, so
+            that it holds the wait in the driver's queue; else it holds the wait for the picture. ``decode`` is JPEG or
+            YUYV to RGB.
     """
 
     def __init__(
@@ -88,6 +113,7 @@ class UsbCamera:
         self._first: np.ndarray | None = None
         self._known_as: str | None = None
         self.notes: tuple[str, ...] = ()
+        self.read_times: ReadTimes | None = None
 
     @property
     def name(self) -> str:
@@ -129,15 +155,22 @@ class UsbCamera:
         capture = self._capture
         if capture is None:
             raise SourceLost(f"The camera {self.name} is closed.", "Open it again.")
+        began_ns = decode_ns = time.monotonic_ns()
         if self._first is not None:
             bgr, self._first = self._first, None
         else:
-            good, bgr = capture.read()
+            good = capture.grab()
+            decode_ns = time.monotonic_ns()
+            if good:
+                began_ns = stamped_ns(capture.get(cv2.CAP_PROP_POS_MSEC), decode_ns) or began_ns
+                good, bgr = capture.retrieve()
             if not good:
                 raise SourceLost(f"The camera {self.name} is gone.", "Plug it in again; it is found by itself.")
         if bgr is None or bgr.ndim != 3 or bgr.shape[2] != 3 or bgr.dtype != np.uint8:
             return bgr  # no picture; the session counts it as garbage
-        return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
+        picture = cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
+        self.read_times = ReadTimes(began_ns, decode_ns)
+        return picture
 
     def close(self) -> None:
         """Release the camera. A read that is under way in another thread keeps it until it returns."""

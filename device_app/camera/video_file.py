@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import time
 from pathlib import Path
 
 import cv2
@@ -11,7 +12,7 @@ import numpy as np
 
 from calibration.errors import ScalpScopeError
 from device_app.camera.pacing import Pacer
-from device_app.camera.source import SourceEnded, SourceLost
+from device_app.camera.source import ReadTimes, SourceEnded, SourceLost
 
 log = logging.getLogger(__name__)
 _USUAL_FPS = 30.0
@@ -25,6 +26,10 @@ class VideoFile:
         path: the file.
         loop: begin again at its end instead of ending.
         paced: deliver at the file's own rate; False: as fast as it is read.
+
+    Attributes:
+        read_times: see `TellsReads`. ``capture`` is to read and uncompress the next picture, ``decode`` to make RGB of
+            it; that of the first picture after `open` tells of its colours alone.
     """
 
     def __init__(self, path: Path, loop: bool = True, paced: bool = True) -> None:
@@ -35,6 +40,7 @@ class VideoFile:
         self._first: np.ndarray | None = None
         self._pacer = Pacer(_USUAL_FPS)
         self._read_count = 0
+        self.read_times: ReadTimes | None = None
 
     @property
     def name(self) -> str:
@@ -73,14 +79,19 @@ class VideoFile:
         capture, pacer = self._capture, self._pacer
         if capture is None or (self._paced and not pacer.wait()):
             raise SourceLost(f"The video '{self.name}' is closed.", "Open it again.")
+        began_ns = decode_ns = time.monotonic_ns()
+        bgr: np.ndarray | None = None
         if self._first is not None:
-            good, bgr = True, self._first
-            self._first = None
-        else:
-            good, bgr = capture.read()
-        if good:
+            bgr, self._first = self._first, None
+        elif capture.grab():
+            decode_ns = time.monotonic_ns()
+            good, bgr = capture.retrieve()
+            bgr = bgr if good else None
+        if bgr is not None:
             self._read_count += 1
-            return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
+            picture = cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
+            self.read_times = ReadTimes(began_ns, decode_ns)
+            return picture
         announced = capture.get(cv2.CAP_PROP_FRAME_COUNT)
         if self._read_count < _SHORT * announced:
             raise SourceLost(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +15,8 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeRe
 
 from calibration.errors import ScalpScopeError
 from calibration.files import write_text_atomically
-from device_app.camera.source import FrameSource
+from device_app.camera.source import Frame, FrameSource, ReadTimes, TellsReads
+from device_app.live.analysis import Analysis
 from device_app.live.health import Health, SourceState
 from device_app.live.settings import PipelineSettings
 from device_app.live.supervisor import LiveSession
@@ -22,6 +24,91 @@ from device_app.live.supervisor import LiveSession
 _TICK_S = 0.1
 _FIRST_ANALYSIS_S = 60.0
 _SAMPLE_S = 1.0
+
+
+class FirstOpening:
+    """A source that keeps what went wrong when it was opened: what is there from the start is an error, and nothing to
+    wait for. It is opened once, by the session, while the worker starts beside it.
+
+    Attributes:
+        refused: why it could not be opened; None while it could, or was not asked to.
+    """
+
+    def __init__(self, source: FrameSource) -> None:
+        self._source = source
+        self.refused: Exception | None = None
+
+    @property
+    def name(self) -> str:
+        return self._source.name
+
+    @property
+    def read_times(self) -> ReadTimes | None:
+        """See `TellsReads`."""
+        return self._source.read_times if isinstance(self._source, TellsReads) else None
+
+    def open(self) -> None:
+        """See `FrameSource.open`."""
+        try:
+            self._source.open()
+        except Exception as error:  # a driver may raise anything
+            self.refused = error
+            raise
+
+    def read(self) -> np.ndarray:
+        """See `FrameSource.read`."""
+        return self._source.read()
+
+    def close(self) -> None:
+        """See `FrameSource.close`."""
+        self._source.close()
+
+
+class FirstAnalysis:
+    """Waits for the first analysis of a session. To be made before the session starts.
+
+    Attributes:
+        at_ns: ``time.monotonic_ns()`` when it was at hand; None before.
+    """
+
+    def __init__(self, session: LiveSession, source: FirstOpening) -> None:
+        self._session, self._source = session, source
+        self._there = threading.Event()
+        self._began = time.monotonic()
+        self.at_ns: int | None = None
+        session.watch(self._see)
+
+    def _see(self, frame: Frame, analysis: Analysis, done_ns: int) -> None:
+        if self.at_ns is None:
+            self.at_ns = done_ns
+            self._there.set()
+
+    def wait(self) -> int:
+        """When it was at hand.
+
+        Raises:
+            ScalpScopeError: as soon as it is clear that none will come.
+        """
+        while not self._there.wait(_TICK_S / 4):
+            self.check()
+        assert self.at_ns is not None
+        return self.at_ns
+
+    def check(self) -> None:
+        """Return while one may still come, or has come. Raises as `wait` does."""
+        if self.at_ns is not None:
+            return
+        health = self._session.health()
+        if (refusal := self._session.refusal()) is not None:
+            raise refusal
+        if self._source.refused is not None and not health.captured:
+            raise self._source.refused
+        over = health.source is SourceState.ENDED and health.counts.pending == 0
+        if (over or time.monotonic() - self._began > _FIRST_ANALYSIS_S) and self.at_ns is None:
+            raise ScalpScopeError(
+                f"No frame of {health.source_name} could be analysed.",
+                health.worker_problem or health.source_problem or "Run scalpscope doctor.",
+            )
 
 
 class MemoryWatch:
@@ -78,22 +165,23 @@ def run_headless(
         on_end: called when the time is over, before the session stops.
 
     Returns:
-        `LiveSession.report` with every frame settled, rates over the measured time, `warm_up_s`, `measured_s` and
-        `memory`.
+        `LiveSession.report` with every frame settled, rates over the measured time, `warm_up_s`, `measured_s`,
+        `memory`, and as `first_analysed_ns` the moment of the first analysis by ``time.monotonic_ns()``, a clock that
+        all processes of the machine share.
 
     Raises:
         ScalpScopeError: the source cannot be opened, the bundle is refused, or no frame could be analysed.
     """
     if report_path is not None and not report_path.parent.is_dir():
         raise ScalpScopeError(f"There is no folder '{report_path.parent}' for the report.", "Make it, or name another.")
-    source.open()  # a source that cannot be opened is an error here, not something to wait for
-    source.close()
+    source = FirstOpening(source)
     session = LiveSession(source, settings)
+    first_analysis = FirstAnalysis(session, source)
     memory = MemoryWatch()
     session.start()
     began = time.monotonic()
     try:
-        _wait_for_first_analysis(session)
+        first_analysed_ns = first_analysis.wait()
         first, warm_up_s = session.health().counts, time.monotonic() - began
         measured_s = _run(session, seconds, memory, on_tick)
         if on_end is not None:
@@ -105,28 +193,12 @@ def run_headless(
         session.stop()
     settled = session.report()
     report.update({key: settled[key] for key in ("captured", "analysed", "dropped", "pending", "reconciles")})
-    report.update(warm_up_s=warm_up_s, measured_s=measured_s, memory=memory.summary())
+    report.update(
+        warm_up_s=warm_up_s, measured_s=measured_s, first_analysed_ns=first_analysed_ns, memory=memory.summary()
+    )
     if report_path is not None:
         write_text_atomically(report_path, json.dumps(report, indent=2) + "\n")
     return report
-
-
-def _wait_for_first_analysis(session: LiveSession) -> None:
-    """Raise `ScalpScopeError` as soon as it is clear that none will come."""
-    until = time.monotonic() + _FIRST_ANALYSIS_S
-    while True:
-        health = session.health()
-        if health.analysed:
-            return
-        if (refusal := session.refusal()) is not None:
-            raise refusal
-        over = health.source is SourceState.ENDED and health.counts.pending == 0
-        if over or time.monotonic() > until:
-            raise ScalpScopeError(
-                f"No frame of {health.source_name} could be analysed.",
-                health.worker_problem or health.source_problem or "Run scalpscope doctor.",
-            )
-        time.sleep(_TICK_S / 4)
 
 
 def _run(

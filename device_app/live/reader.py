@@ -15,7 +15,7 @@ import numpy as np
 from calibration.errors import ScalpScopeError
 from calibration.optics.focus import focus_score
 from device_app.camera.mailbox import Mailbox
-from device_app.camera.source import Frame, FrameSource, SourceEnded
+from device_app.camera.source import Frame, FrameSource, SourceEnded, TellsReads
 from device_app.live.health import SOURCE_TRANSITIONS, RateMeter, SourceState, StateKeeper
 from device_app.live.settings import Patience
 
@@ -183,7 +183,7 @@ class SourceReader:
                 )
             assert isinstance(image, np.ndarray)
             self._garbage_run = 0
-            frame = Frame(self._next_id - 1, image, captured_ns)
+            frame = Frame(self._next_id - 1, image, captured_ns, self._timings_ms(captured_ns))
             self._latest = frame
             self._remember(frame)
             self._mailbox.put(frame)
@@ -191,6 +191,11 @@ class SourceReader:
             if self.state.move(SourceState.LIVE) and was_lost and self.losses:
                 loss = self.losses[-1]
                 self.losses[-1] = SourceLoss(loss.at_s, loss.problem, time.monotonic() - self._lost_at)
+
+    def _timings_ms(self, captured_ns: int) -> dict[str, float]:
+        """What getting the picture took that was just read, as far as the source tells."""
+        times = self._source.read_times if isinstance(self._source, TellsReads) else None
+        return {} if times is None else times.until(captured_ns)
 
     def _remember(self, frame: Frame) -> None:
         self._recent.append(frame)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -28,6 +29,20 @@ def test_reads_are_the_pictures_of_their_numbers_and_count_on_when_it_is_opened_
     assert first[0].shape == (240, 320, 3) and first[0].dtype == np.uint8
     first[0][...] = 0  # the caller owns it
     assert demo.picture_at(0).any()
+
+
+def test_a_read_tells_what_it_took_without_the_wait_until_the_picture_was_due():
+    source = DemoScalp(width=64, height=48, fps=4.0)
+    source.open()
+    assert source.read_times is None
+    source.read()
+    asked_ns = time.monotonic_ns()
+    source.read()
+    there_ns = time.monotonic_ns()
+    source.close()
+    times = source.read_times
+    assert asked_ns + 50_000_000 < times.began_ns < there_ns  # a quarter of a second after the one before
+    assert times.until(there_ns) == {"capture": (there_ns - times.began_ns) / 1e6}  # it comes as RGB
 
 
 def test_two_sources_of_one_seed_give_one_picture():

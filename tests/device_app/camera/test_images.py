@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import cv2
 import numpy as np
 import pytest
@@ -34,6 +36,18 @@ def test_each_picture_is_shown_for_its_time_then_the_next(folder):
     np.testing.assert_array_equal(pictures[2], numbered_picture(1, 180, 120))
     pictures[2][...] = 0
     np.testing.assert_array_equal(pictures[3], numbered_picture(1, 180, 120))  # every read is the caller's own
+
+
+def test_a_read_tells_what_it_took_without_the_wait_until_the_picture_was_due(folder):
+    source = ImageFiles(folder, seconds_each=0.25, fps=4.0)
+    source.open()
+    source.read()
+    asked_ns = time.monotonic_ns()
+    source.read()
+    there_ns = time.monotonic_ns()
+    source.close()
+    assert asked_ns + 50_000_000 < source.read_times.began_ns < there_ns
+    assert set(source.read_times.until(there_ns)) == {"capture"}
 
 
 def test_it_begins_again_after_the_last(folder):

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import math
 import struct
+import time
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from support.sources import numbered_picture
 
 from calibration.errors import ScalpScopeError
 from device_app.camera import v4l2
 from device_app.camera.source import SourceLost
-from device_app.camera.uvc import CameraSettings, PixelFormat, UsbCamera, best_pixel_format, list_cameras
+from device_app.camera.uvc import CameraSettings, PixelFormat, UsbCamera, best_pixel_format, list_cameras, stamped_ns
 from device_app.camera.v4l2 import CameraFormat
 
 YUYV, MJPG = (int.from_bytes(code, "little") for code in (b"YUYV", b"MJPG"))
@@ -70,6 +74,25 @@ def test_raw_is_chosen_where_raw_is_fast_enough():
     assert best_pixel_format(formats, asked) is PixelFormat.MJPEG
 
 
+class Stamping:
+    """A capture whose driver stamped every picture so long before it was handed over."""
+
+    def __init__(self, capture: cv2.VideoCapture, age_ms: float) -> None:
+        self._capture, self._age_ms = capture, age_ms
+        self._stamp_ms = 0.0
+
+    def grab(self) -> bool:
+        good = self._capture.grab()
+        self._stamp_ms = time.monotonic_ns() / 1e6 - self._age_ms
+        return good
+
+    def get(self, what: int) -> float:
+        return self._stamp_ms if what == cv2.CAP_PROP_POS_MSEC else self._capture.get(what)
+
+    def __getattr__(self, name):
+        return getattr(self._capture, name)
+
+
 class Machine:
     """A machine's /sys and /dev in a folder, with microscopes that can be plugged in under any number."""
 
@@ -78,6 +101,7 @@ class Machine:
         self.sysfs.mkdir()
         self.dev.mkdir()
         self.opened: list[int] = []
+        self.stamp_age_ms: float | None = None  # what the driver stamps on a picture; None: nothing of use
         self._recording = root / "recording.avi"
         writer = cv2.VideoWriter(str(self._recording), cv2.VideoWriter.fourcc(*"MJPG"), 30.0, (160, 120))
         for number in range(4):
@@ -102,7 +126,8 @@ class Machine:
 
     def _stream(self, index: int) -> cv2.VideoCapture:
         self.opened.append(index)
-        return cv2.VideoCapture(str(self._recording))
+        capture = cv2.VideoCapture(str(self._recording))
+        return capture if self.stamp_age_ms is None else Stamping(capture, self.stamp_age_ms)
 
 
 @pytest.fixture()
@@ -153,6 +178,45 @@ def test_pictures_come_in_rgb_until_the_camera_is_gone(machine):
         camera.read()
     camera.close()
     camera.close()
+
+
+def test_capture_begins_at_the_drivers_own_stamp(machine):
+    plug(machine, 0, "Scope A")
+    machine.stamp_age_ms = 40.0
+    camera = machine.camera(0)
+    camera.open()
+    camera.read()  # the one that `open` took
+    asked_ns = time.monotonic_ns()
+    camera.read()
+    there_ns = time.monotonic_ns()
+    times = camera.read_times
+    assert asked_ns - 40_000_000 <= times.began_ns <= times.decode_ns - 39_999_000
+    assert asked_ns <= times.decode_ns <= there_ns
+    assert set(times.until(there_ns)) == {"capture", "decode"}
+
+
+def test_without_a_stamp_of_this_clock_capture_begins_where_it_was_asked_for(machine):
+    plug(machine, 0, "Scope A")
+    for age_ms in (None, -1000.0, 10_000.0):  # a recording's position, a moment to come, another clock
+        machine.stamp_age_ms = age_ms
+        camera = machine.camera(0)
+        camera.open()
+        camera.read()
+        asked_ns = time.monotonic_ns()
+        camera.read()
+        assert asked_ns <= camera.read_times.began_ns <= camera.read_times.decode_ns
+        camera.close()
+
+
+@given(now_ns=st.integers(10**10, 10**15), age_ns=st.integers(-(10**10), 10**10))
+def test_a_stamp_is_taken_where_it_can_be_one(now_ns, age_ns):
+    found = stamped_ns((now_ns - age_ns) / 1e6, now_ns)
+    rounding_ns = 1000
+    if rounding_ns <= age_ns <= 2 * 10**9 - rounding_ns:
+        assert found == pytest.approx(now_ns - age_ns, abs=rounding_ns)
+    if age_ns < -rounding_ns or age_ns > 2 * 10**9 + rounding_ns:
+        assert found is None
+    assert all(stamped_ns(nothing, now_ns) is None for nothing in (0.0, -1.0, math.nan, math.inf))
 
 
 def test_a_missing_camera_is_refused_with_those_that_are_there(machine):

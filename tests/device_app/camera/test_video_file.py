@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import cv2
@@ -52,6 +53,19 @@ def test_every_picture_comes_once_in_order_and_in_rgb(video):
     ]
     red, _, blue = pictures[0][60, 80].astype(int)
     assert red - blue > 40  # skin is redder than blue
+
+
+def test_a_read_tells_uncompressing_from_the_making_of_rgb(video):
+    source = VideoFile(video, paced=False)
+    source.open()
+    for _ in range(7):  # over the end of the file and on
+        asked_ns = time.monotonic_ns()
+        source.read()
+        there_ns = time.monotonic_ns()
+        times = source.read_times
+        assert asked_ns <= times.began_ns <= times.decode_ns <= there_ns
+        assert set(times.until(there_ns)) == {"capture", "decode"}
+    source.close()
 
 
 def test_it_begins_again_at_its_end_when_told_to(video):

@@ -22,7 +22,8 @@ from device_app.live.settings import PipelineSettings
 def test_the_report_says_what_became_of_every_frame(settings, tmp_path):
     path = tmp_path / "report.json"
     ticks: list[float] = []
-    report = run_headless(BenchSource(), settings, 1.0, path, on_tick=lambda session, seconds: ticks.append(seconds))
+    source, began_ns = BenchSource(), time.monotonic_ns()
+    report = run_headless(source, settings, 1.0, path, on_tick=lambda session, seconds: ticks.append(seconds))
     assert json.loads(path.read_text()) == report
     assert report["captured"] == report["analysed"] + sum(report["dropped"].values())
     assert report["pending"] == 0 and report["reconciles"] and report["analysed"] > 0
@@ -31,6 +32,9 @@ def test_the_report_says_what_became_of_every_frame(settings, tmp_path):
     assert report["stage_ms"]["segment"]["p50"] <= report["stage_ms"]["segment"]["p95"]
     assert report["memory"]["session_mb"]["first"] > 0
     assert ticks == sorted(ticks) and len(ticks) > 2
+    assert source.opened == 1  # a camera takes seconds to open
+    over_ns = time.monotonic_ns()
+    assert began_ns < report["first_analysed_ns"] < over_ns - 1e9  # the measured second came after
 
 
 def test_a_file_that_ends_ends_the_run(settings):
