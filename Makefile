@@ -2,7 +2,8 @@
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help run test lint format screenshots check-aarch64 constraints clean distclean system-run system-test
+.PHONY: help run test test-gpu lint format screenshots link-tensorrt check-aarch64 constraints clean distclean \
+	system-run system-test
 
 VENV ?= .venv
 PYTHON ?=
@@ -30,6 +31,10 @@ test: system-test $(VENV)/.test ## ruff, mypy and pytest, everything the tests n
 	$(XVFB) $(BIN)/python -m pytest $(PYTEST_ARGS) || status=1; \
 	exit $$status
 
+test-gpu: $(VENV)/.test ## on a machine with an NVIDIA GPU and TensorRT: build, prove and time engines for real
+	sh .ci/link-tensorrt $(VENV)
+	SCALPSCOPE_TEST_GPU=1 $(BIN)/python -m pytest tests/gpu $(PYTEST_ARGS)
+
 lint: $(VENV)/.test ## ruff and mypy only
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -41,14 +46,17 @@ format: $(VENV)/.test ## rewrite the code the way ruff formats it
 screenshots: system-test $(VENV)/.device ## take the pictures of docs/images from the running app
 	$(XVFB) $(BIN)/python docs/take_screenshots.py
 
+link-tensorrt: $(VENV)/.device ## show the system's TensorRT (JetPack's) to the virtual environment; `run` does it at first
+	sh .ci/link-tensorrt $(VENV)
+
 # Resolving for another machine needs no such machine: uv reads the tags of the wheels, pip's own --platform would
 # judge the markers by the machine it runs on. JetPack 6 is Ubuntu 22.04 with Python 3.10 (glibc 2.35), JetPack 7 is
 # Ubuntu 24.04 with Python 3.12 (glibc 2.39). The wheels are fetched and unpacked, then looked into.
-check-aarch64: $(VENV)/.uv ## prove that a Jetson can install every device dependency from wheels
-	$(BIN)/python .ci/check_aarch64.py --uv $(BIN)/uv 3.10:2.35 3.12:2.39
+check-aarch64: $(VENV)/.uv ## prove that a Jetson can install every device dependency, and its CUDA bindings, from wheels
+	$(BIN)/python .ci/check_aarch64.py --uv $(BIN)/uv 3.10:2.35:jetpack6 3.12:2.39:jetpack7
 
 constraints: $(VENV)/.uv ## pin the newest versions that setup.cfg allows into constraints.txt
-	sh .ci/pin $(BIN)/uv
+	sh .ci/pin $(BIN)/uv --upgrade
 
 clean: ## remove what tools leave behind
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
@@ -65,11 +73,13 @@ $(VENV)/.made:
 $(VENV)/.device: $(VENV)/.made $(DEFINITION)
 	@echo "Installing the app into $(VENV); the first time takes a minute."
 	$(PIP) install --quiet --disable-pip-version-check -c constraints.txt -e '.[device]'
+	@sh .ci/link-tensorrt $(VENV)
 	@touch $@
 
-$(VENV)/.test: $(VENV)/.made $(DEFINITION)
+$(VENV)/.test: $(VENV)/.made $(DEFINITION) tests/tensorrt_bindings.txt
 	@echo "Installing what the tests need; PyTorch makes this some gigabytes and minutes the first time."
 	$(PIP) install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
+	sh .ci/tensorrt-bindings $(BIN)/python $(VENV)/tensorrt
 	@touch $@ $(VENV)/.device
 
 $(VENV)/.uv: $(VENV)/.made constraints.txt

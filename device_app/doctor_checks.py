@@ -10,17 +10,14 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import psutil
 
 from calibration.errors import ScalpScopeError
+from device_app.bench.latency.jetson import find_jetson
 from device_app.doctor import Check, Finding, State, nearest_folder
+from device_app.doctor_engines import check_accelerator, check_cache, check_networks
 from device_app.settings import DeviceSettings
-
-if TYPE_CHECKING:
-    from device_app.bundle import Bundle
-    from device_app.engines.engine import Precision
 
 _REINSTALL = "Install again: pip install 'scalpscope[device]'."
 _GL_PACKAGES = "libgl1 libgl1-mesa-dri libegl1 libgles2 libmtdev1"
@@ -42,24 +39,10 @@ def check_system(settings: DeviceSettings) -> Sequence[Finding]:
     except OSError:
         system = platform.system()
     findings.append(Finding("system", State.OK, f"{system}, {platform.machine()}, {os.cpu_count()} processors"))
-    if (jetson := _jetson()) is not None:
-        findings.append(Finding("jetpack", State.OK, jetson))
+    if (jetson := find_jetson()) is not None:
+        release = "JetPack unknown" if jetson.jetpack is None else f"JetPack {jetson.jetpack}"
+        findings.append(Finding("jetpack", State.OK, f"{jetson.board}, L4T {jetson.l4t} ({release})"))
     return findings
-
-
-def _jetson() -> str | None:
-    release = Path("/etc/nv_tegra_release")
-    if not release.is_file():
-        return None
-    text = release.read_text(errors="replace")
-    match = re.search(r"R(\d+).*?REVISION:\s*([\d.]+)", text)
-    l4t = f"L4T {match[1]}.{match[2]}" if match else text.strip().splitlines()[0]
-    jetpack = {"36": "JetPack 6", "38": "JetPack 7", "39": "JetPack 7"}.get(
-        match[1] if match else "", "JetPack unknown"
-    )
-    model = Path("/proc/device-tree/model")
-    name = model.read_text(errors="replace").rstrip("\0\n") if model.is_file() else "Jetson"
-    return f"{name}, {l4t} ({jetpack})"
 
 
 def check_memory(settings: DeviceSettings) -> Sequence[Finding]:
@@ -156,10 +139,8 @@ def check_onnxruntime(settings: DeviceSettings) -> Sequence[Finding]:
 
 
 def check_bundle(settings: DeviceSettings) -> Sequence[Finding]:
-    """The bundle, every file of it, and the engine that will run, proved by the goldens."""
+    """The bundle, every file of it, and the engines that will run, proved by the goldens."""
     from device_app.bundle import Task, default_bundle_path, load_bundle
-    from device_app.engines.engine import Precision
-    from device_app.engines.select import open_engine
 
     path = settings.bundle or default_bundle_path()
     try:
@@ -175,65 +156,7 @@ def check_bundle(settings: DeviceSettings) -> Sequence[Finding]:
         if bundle.demonstration_only
         else Finding("bundle", State.OK, text)
     ]
-    precision = None if settings.precision is None else Precision(settings.precision)
-    try:
-        engine = open_engine(bundle, Task.HAIR, precision)
-    except ScalpScopeError as error:
-        return [*findings, Finding("engine", State.FAIL, error.what, error.remedy)]
-    proof = f"goldens reproduced: {engine.goldens}"
-    text = f"{engine.backend} {engine.precision.value}; {proof}"
-    if engine.fallback:
-        passed_over = "; ".join(engine.reasons[1:])
-        findings.append(Finding("engine", State.WARN, f"{text}; {passed_over}", "It works, with less than the best."))
-    else:
-        findings.append(Finding("engine", State.OK, text))
-    engine.close()
-    return [*findings, _refinement(bundle, precision), *_classifiers(bundle, precision)]
-
-
-def _refinement(bundle: Bundle, precision: Precision | None) -> Finding:
-    from device_app.live.refiner import Refiner, refinement_missing
-
-    if missing := refinement_missing(bundle):
-        return Finding("refinement", State.WARN, missing, "It works without; for refined masks use a bundle with SAM.")
-    try:
-        refiner = Refiner(bundle, precision=precision)
-    except ScalpScopeError as error:
-        return Finding("refinement", State.WARN, error.what, error.remedy)
-    text = f"SAM, {refiner.backend}; goldens reproduced"
-    refiner.close()
-    if refiner.fallback:
-        remedy = "It works, with less than the best."
-        return Finding("refinement", State.WARN, f"{text}; {'; '.join(refiner.reasons)}", remedy)
-    return Finding("refinement", State.OK, text)
-
-
-def _classifiers(bundle: Bundle, precision: Precision | None) -> Sequence[Finding]:
-    """The conditions network and that for overview photographs: one that is not there takes nothing else away."""
-    from device_app.bundle import Task
-    from device_app.live.classifier import Classifiers
-
-    classifiers = Classifiers(bundle, precision)
-    findings = []
-    for name, task in (("conditions", Task.CONDITIONS), ("hair-loss stage", Task.HAIR_LOSS_STAGE)):
-        if missing := classifiers.missing(task):
-            findings.append(Finding(name, State.OK, f"{missing} Everything else works."))
-            continue
-        try:
-            judge = classifiers.grader() if task is Task.CONDITIONS else classifiers.judge(Task.HAIR_LOSS_STAGE)
-        except ScalpScopeError as error:
-            findings.append(Finding(name, State.WARN, error.what, error.remedy))
-            continue
-        text = f"{judge.backend}; goldens reproduced: {judge.goldens}"
-        if judge.demonstration:
-            text += "; for demonstration only"
-        if judge.fallback:
-            text, remedy = f"{text}; {'; '.join(judge.reasons[1:])}", "It works, with less than the best."
-            findings.append(Finding(name, State.WARN, text, remedy))
-        else:
-            findings.append(Finding(name, State.OK, text))
-    classifiers.close()
-    return findings
+    return [*findings, *check_networks(bundle, settings)]
 
 
 def check_profile(settings: DeviceSettings) -> Sequence[Finding]:
@@ -285,6 +208,8 @@ CHECKS: dict[str, Check] = {
     "display": check_display,
     "camera": check_cameras,
     "onnxruntime": check_onnxruntime,
+    "accelerator": check_accelerator,
+    "engine cache": check_cache,
     "bundle": check_bundle,
     "scale": check_profile,
 }

@@ -30,7 +30,8 @@ def command(
     """Say what this machine has and lacks for ScalpScope, and how to mend it. Changes nothing.
 
     Looks at the system, memory and disk, the screen and its OpenGL, cameras and their formats and permissions, ONNX
-    Runtime, the bundle (every file, and the engine against its goldens), and the calibration.
+    Runtime, the accelerator (GPU, driver, TensorRT) and the engines built for it, the bundle (every file, and the
+    engine of each network against its goldens), and the calibration.
 
     Exit code 1 if the app cannot run on this machine, 0 if it can, even with something less than the best.
     """

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,9 +14,11 @@ import pytest
 from device_app.cli import call
 from device_app.doctor import Finding, State, can_run, examine
 from device_app.doctor_checks import check_bundle, check_disk, check_onnxruntime, check_profile
+from device_app.doctor_engines import accelerator_findings, cache_finding
 from device_app.settings import DeviceSettings
 from tests.support.colour_classifier import make_classifier_bundle
 from tests.support.command import environment, scalpscope
+from tests.support.file_trees import ORIN, write_tree
 from tests.support.tiny_sam import make_sam_bundle
 
 
@@ -38,12 +42,15 @@ def test_every_part_of_the_machine_is_looked_at(tiny_bundle: Path) -> None:
     run = scalpscope("doctor", "--json", "--bundle", tiny_bundle, env=environment(SDL_VIDEODRIVER="offscreen"))
     findings = by_name(run.stdout)
     assert {"python", "system", "memory", "records", "display", "opengl", "onnxruntime", "telemetry"} <= set(findings)
-    assert {"bundle", "engine", "scale"} <= set(findings)
+    assert {"accelerator", "bundle", "engine", "scale"} <= set(findings)
     assert any(name.startswith("camera") for name in findings)
     assert not [finding for finding in findings.values() if "could not be checked" in finding["found"]]
     assert all(finding["remedy"] for finding in findings.values() if finding["state"] != "ok")
     assert findings["telemetry"]["state"] == "ok"
     assert "goldens reproduced" in findings["engine"]["found"]
+    if "no NVIDIA GPU" in findings["accelerator"]["found"]:  # nothing better was passed over, and that is said too
+        assert findings["accelerator"]["state"] == "ok" and "engine cache" not in findings
+        assert "tensorrt not used: no NVIDIA GPU" in findings["back ends"]["found"]
     assert "demonstration" in findings["bundle"]["found"]
     assert run.returncode == (1 if any(finding["state"] == "fail" for finding in findings.values()) else 0)
 
@@ -135,3 +142,68 @@ def test_whether_the_bundle_can_grade_and_stage_is_said(tmp_path: Path, tiny_bun
     assert "computes something else" in refused_said["conditions"].found
     assert refused_said["hair-loss stage"].state is State.OK
     assert can_run(list(refused_said.values()))
+
+
+# --- the accelerator ---
+
+
+def test_a_machine_without_a_gpu_lacks_nothing(tmp_path: Path) -> None:
+    (finding,) = accelerator_findings(tmp_path)
+    assert finding.state is State.OK and "no NVIDIA GPU" in finding.found and not finding.remedy
+
+
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str) -> None:
+    """A package called `tensorrt`, such as a system or pip would bring, for this test."""
+    write_tree(tmp_path / "packages", {"tensorrt/__init__.py": source})
+    monkeypatch.delitem(sys.modules, "tensorrt", raising=False)
+    monkeypatch.syspath_prepend(tmp_path / "packages")
+
+
+@pytest.mark.parametrize(
+    ("files", "remedy"),
+    [(ORIN, "jetpack6"), ({"dev/nvidia0": ""}, "tensorrt-cu13")],
+    ids=["a Jetson", "a PC with a card"],
+)
+def test_a_gpu_without_tensorrt_is_told_with_the_way_to_it(tmp_path: Path, files: dict[str, str], remedy: str) -> None:
+    if importlib.util.find_spec("tensorrt") is not None:
+        pytest.skip("this environment has TensorRT")
+    findings = {each.name: each for each in accelerator_findings(write_tree(tmp_path, files))}
+    assert findings["tensorrt"].state is State.WARN
+    assert remedy in findings["tensorrt"].remedy and "docs/jetson.md" in findings["tensorrt"].remedy
+    # No driver answers on this machine, or it is a real one.
+    assert findings["accelerator"].state is State.OK or findings["accelerator"].remedy
+    assert can_run(list(findings.values()))
+
+
+@pytest.mark.parametrize(
+    ("source", "state", "words"),
+    [
+        ("__version__ = '10.3.0'", State.OK, "TensorRT 10.3.0"),
+        ("__version__ = '11.4.0.106'", State.OK, "TensorRT 11.4.0.106"),
+        ("__version__ = '8.6.1'", State.WARN, "not tested"),
+        ("__version__ = '12.0.0'", State.WARN, "not tested"),
+        ("raise ImportError('libnvinfer.so.10: no such file')", State.WARN, "libnvinfer.so.10"),
+    ],
+)
+def test_the_version_of_tensorrt_is_judged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, state: State, words: str
+) -> None:
+    install(tmp_path, monkeypatch, source)
+    finding = {each.name: each for each in accelerator_findings(write_tree(tmp_path, ORIN))}["tensorrt"]
+    monkeypatch.delitem(sys.modules, "tensorrt", raising=False)
+    assert finding.state is state and words in finding.found
+    assert bool(finding.remedy) == (state is not State.OK)
+
+
+def test_the_engine_cache_is_looked_at_and_not_made(tmp_path: Path) -> None:
+    folder = tmp_path / "cache" / "engines"
+    finding = cache_finding(folder)
+    assert finding.state is State.OK and str(folder) in finding.found
+    assert not folder.exists() and not folder.parent.exists()
+    folder.mkdir(parents=True, mode=0o700)
+    (folder / "hair.plan").write_bytes(bytes(2**20))
+    finding = cache_finding(folder)
+    assert finding.state is State.OK and "engines built: 1, 1 MiB" in finding.found
+    folder.chmod(0o777)
+    finding = cache_finding(folder)
+    assert finding.state is State.WARN and finding.remedy
