@@ -17,9 +17,9 @@ import numpy as np
 import typer
 from rich.console import Console
 from rich.progress import Progress
-from scipy.spatial import cKDTree
 
 from calibration.errors import ScalpScopeError
+from device_app.bench.same_hairs import measured_hairs, shifts_of_same_hairs
 from device_app.bundle import Bundle, Task, default_bundle_path, load_bundle
 from device_app.commands.options import BundlePath, PrecisionName, UmPerPx
 from device_app.engines.engine import Engine, Precision
@@ -28,7 +28,6 @@ from device_app.engines.onnxruntime_engine import OnnxRuntimeEngine
 from device_app.images import find_images, read_image, write_text_atomically
 from device_app.vision.hairs import Hair
 from device_app.vision.masks import hair_mask
-from device_app.vision.measure import measure_hairs
 from device_app.vision.preprocess import to_network_input
 
 GOAL_DICE_MEDIAN, GOAL_DICE_WORST, GOAL_SHIFT_UM, GOAL_SPEED = 0.99, 0.97, 1.0, 2.0
@@ -176,7 +175,7 @@ def measure_precisions(
             probability = engine.run(feed)[model.output_name]
             times[precision].append(time.perf_counter() - start)
             mask = hair_mask(probability[0, 0], size, model.threshold)
-            answers[precision] = _Answer(probability, mask > 0, _measured_hairs(image, mask))
+            answers[precision] = _Answer(probability, mask > 0, measured_hairs(image, mask))
             found[precision].append(_compare(answers[precision], answers[Precision.FP32]))
         advance()
     names = [name for name, _ in pictures]
@@ -217,31 +216,10 @@ def _compare(answer: _Answer, reference: _Answer) -> _Comparison:
         dice=mask_dice(answer.mask, reference.mask),
         mae=float(difference.mean()),
         largest=float(difference.max()),
-        hair_shifts_px=_shifts_of_same_hairs(answer.hairs, reference.hairs),
+        hair_shifts_px=shifts_of_same_hairs(answer.hairs, reference.hairs),
         reference_hairs=len(reference.hairs),
         picture_shift_px=shift,
     )
-
-
-def _shifts_of_same_hairs(hairs: Sequence[Hair], reference: Sequence[Hair]) -> tuple[float, ...]:
-    """|difference of the diameters| for each reference hair that runs along one of `hairs` for the most part."""
-    if not hairs:
-        return ()
-    points = np.concatenate([hair.centre_line for hair in hairs])
-    owners = np.concatenate([np.full(len(hair.centre_line), index) for index, hair in enumerate(hairs)])
-    tree = cKDTree(points)
-    shifts = []
-    for hair in reference:
-        distance, nearest = tree.query(hair.centre_line)
-        near = distance <= max(2.0, hair.diameter_px / 2)
-        votes = np.bincount(owners[nearest[near]], minlength=len(hairs))
-        if 2 * votes.max() > len(hair.centre_line):
-            shifts.append(abs(hairs[int(votes.argmax())].diameter_px - hair.diameter_px))
-    return tuple(shifts)
-
-
-def _measured_hairs(image: np.ndarray, mask: np.ndarray) -> tuple[Hair, ...]:
-    return tuple(hair for hair in measure_hairs(image, mask).hairs if np.isfinite(hair.diameter_px))
 
 
 def _summary(
