@@ -81,7 +81,7 @@ def ratio_of_medians(
 
 
 def _block_medians(values: np.ndarray, draws: int, rng: np.random.Generator) -> np.ndarray:
-    length = max(1, round(values.size**0.5))
+    length = max(1, min(round(2 * values.size**0.5), values.size // 8))
     blocks = -(-values.size // length)
     offsets = np.arange(length)
     medians = np.empty(draws)
