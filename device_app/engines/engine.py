@@ -29,7 +29,11 @@ class EngineLost(ScalpScopeError):
 
 
 class Engine(Protocol):
-    """One loaded network."""
+    """One loaded network.
+
+    An engine may have `remarks`, a tuple of sentences on how it runs, such as why without a CUDA graph: they are told
+    with the reasons for its choice.
+    """
 
     @property
     def backend(self) -> str:
@@ -53,5 +57,5 @@ class TimedEngine(Engine, Protocol):
     def run_timed(self, inputs: Mapping[str, np.ndarray]) -> tuple[dict[str, np.ndarray], dict[str, float]]:
         """The same as `run`, and the milliseconds of ``host_to_device``, ``compute`` and ``device_to_host``.
 
-        What this engine has no need of (a copy on shared memory) is left out.
+        On memory that processor and accelerator share, the copies are the processor's part alone.
         """

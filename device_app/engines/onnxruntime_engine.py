@@ -36,6 +36,8 @@ class OnnxRuntimeEngine:
     """
 
     backend = "onnxruntime-cpu"
+    providers: tuple[str, ...] = ("CPUExecutionProvider",)
+    _if_it_does_not_load = "Export the bundle again, or update onnxruntime."
 
     def __init__(
         self, path: Path, model: ModelEntry, precision: Precision, threads: int = 2, spinning: bool = False
@@ -50,14 +52,15 @@ class OnnxRuntimeEngine:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
         options.log_severity_level = 3
         options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spinning else "0")
+        self._configure(options)
         try:
             self._session: ort.InferenceSession | None = ort.InferenceSession(
-                str(path), options, providers=["CPUExecutionProvider"]
+                str(path), options, providers=list(self.providers)
             )
         except Exception as error:  # ONNX Runtime's exceptions share no public base class
             raise ScalpScopeError(
                 f"ONNX Runtime {ort.__version__} cannot load {path}: {str(error).splitlines()[0]}",
-                "Export the bundle again, or update onnxruntime.",
+                self._if_it_does_not_load,
             ) from error
         for kind, found, wanted in (
             ("input", self._session.get_inputs(), model.inputs),
@@ -71,6 +74,9 @@ class OnnxRuntimeEngine:
                 raise ScalpScopeError(
                     f"{path} has the {kind}s {has}, and the manifest says {told}.", "Export the bundle again."
                 )
+
+    def _configure(self, options: ort.SessionOptions) -> None:
+        """For an engine that needs more options."""
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """See `Engine.run`.

@@ -18,9 +18,11 @@ import numpy as np
 from calibration.errors import ScalpScopeError
 from device_app.bundle import Bundle, Task
 from device_app.engines.backend import ENTRY_POINTS, Backend, BuildsEngines
-from device_app.engines.engine import Engine, EngineNotBuilt, Precision, TimedEngine
+from device_app.engines.engine import Engine, EngineLost, EngineNotBuilt, Precision
 from device_app.engines.goldens import GoldenCheck, check_goldens
+from device_app.engines.onnxruntime_cuda_engine import OnnxRuntimeCudaBackend
 from device_app.engines.onnxruntime_engine import OnnxRuntimeBackend
+from device_app.engines.tensorrt_engine import DLA_CORES, TensorRtBackend
 
 _log = logging.getLogger(__name__)
 
@@ -58,8 +60,10 @@ class SelectedEngine:
 
     def run_timed(self, inputs: Mapping[str, np.ndarray]) -> tuple[dict[str, np.ndarray], dict[str, float]]:
         """See `TimedEngine`; an engine that has no copies to tell apart is all ``compute``."""
-        if isinstance(self.engine, TimedEngine):
-            return self.engine.run_timed(inputs)
+        # Not `isinstance`: on a protocol it takes as long as some of what is timed here.
+        if (run_timed := getattr(self.engine, "run_timed", None)) is not None:
+            outputs, parts_ms = run_timed(inputs)
+            return outputs, parts_ms
         began = time.perf_counter()
         outputs = self.engine.run(inputs)
         return outputs, {"compute": (time.perf_counter() - began) * 1000}
@@ -68,7 +72,10 @@ class SelectedEngine:
         self.engine.close()
 
 
-_BACKENDS: list[Backend] = [OnnxRuntimeBackend()]
+_BACKENDS: list[Backend] = [TensorRtBackend(), OnnxRuntimeCudaBackend(), OnnxRuntimeBackend()]
+
+_BY_NAME_ONLY: tuple[Backend, ...] = tuple(TensorRtBackend(core) for core in DLA_CORES)
+"""Never tried unless asked for: they take less power than the GPU, and more time."""
 
 
 def register_backend(backend: Backend) -> None:
@@ -120,7 +127,7 @@ def open_engine(
     absent: list[str] = []
     never_made: list[str] = []
     builders: list[tuple[str, ...]] = []
-    for candidate in _asked_for(backend):
+    for candidate in backends_named(backend):
         if (unavailable := candidate.why_not()) is not None:
             missed = unavailable.missed or backend is not None
             (passed_over if missed else absent).append(f"{candidate.name} not used: {unavailable.reason}")
@@ -142,6 +149,9 @@ def open_engine(
                 if isinstance(candidate, BuildsEngines):
                     builders.append(tuple(candidate.build_command(bundle.path)))
                 break  # a lesser precision of the same back end is no better than waiting for this one
+            except EngineLost as error:
+                passed_over.append(f"{title} not used: {error.what}")
+                break  # nor is there another on that accelerator, in this process
             except ScalpScopeError as error:
                 passed_over.append(f"{title} not used: {error.what}")
                 continue
@@ -150,13 +160,15 @@ def open_engine(
             except ScalpScopeError as error:
                 engine.close()
                 passed_over.append(f"{title} not used: {error.what}")
+                if isinstance(error, EngineLost):
+                    break
                 continue
             for passed in passed_over:
                 _log.warning("%s", passed)
             return SelectedEngine(
                 engine,
                 check,
-                (f"{title}: {reason}", *passed_over),
+                (f"{title}: {reason}", *getattr(engine, "remarks", ()), *passed_over),
                 fallback=bool(passed_over),
                 absent=tuple(absent),
                 build_commands=tuple(dict.fromkeys(builders)),
@@ -165,14 +177,21 @@ def open_engine(
         f"No engine for the task '{task.value}' of bundle '{bundle.name} {bundle.version}' can be used here: "
         + "; ".join([*passed_over, *absent, *never_made])
         + ".",
-        "Use another bundle, or another back end or precision if one was asked for.",
+        f"Build one with scalpscope-export engines {bundle.path}, or use another back end."
+        if builders
+        else "Use another bundle, or another back end or precision if one was asked for.",
     )
 
 
-def _asked_for(name: str | None) -> tuple[Backend, ...]:
-    known = known_backends()
+def backends_named(name: str | None) -> tuple[Backend, ...]:
+    """The back end of this name alone, or all that are tried when None is asked for.
+
+    Raises:
+        ScalpScopeError: there is none of that name.
+    """
     if name is None:
-        return known
+        return known_backends()
+    known = (*known_backends(), *_BY_NAME_ONLY)
     chosen = tuple(backend for backend in known if backend.name == name)
     if not chosen:
         told = ", ".join(backend.name for backend in known)
