@@ -4,6 +4,7 @@ Everything has a default, an unknown key is an error, and the command line wins 
 
     source = "camera:0"                  # demo, camera, camera:N, or a video file or folder; paths count from this file
     profile = "scope-a-50x"              # name or file of one made by scalpscope-calibrate
+    backend = "onnxruntime-cpu"          # this one and no other; left out: the best for this machine
     classes = "trichoscopy"              # or trichoscan
     records = "/home/clinic/ScalpScope"
     window = "1280x800"
@@ -123,6 +124,7 @@ class DeviceSettings(BaseModel):
         um_per_px: a scale without a profile; never together with one.
         bundle: None = the bundle that ships.
         precision: which of the bundle's files to run; None = the best for this machine.
+        backend: which back end runs the networks, by its name; None = the best for this machine.
         classes: named cuts between hair classes.
         records: folder that Save writes to.
         window: (width, height) in pixels.
@@ -140,6 +142,7 @@ class DeviceSettings(BaseModel):
     um_per_px: float | None = Field(default=None, strict=True)
     bundle: Path | None = None
     precision: str | None = None
+    backend: str | None = Field(default=None, min_length=1)
     classes: ClassesName = ClassesName.TRICHOSCOPY
     records: Path = Field(default_factory=lambda: Path.home() / "ScalpScope")
     window: tuple[int, int] = (1280, 800)

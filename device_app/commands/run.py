@@ -37,6 +37,15 @@ def command(
     um_per_px: UmPerPx = None,
     classes: Classes = None,
     precision: ChosenPrecision = None,
+    backend: Annotated[
+        str | None,
+        typer.Option(
+            "--backend",
+            metavar="NAME",
+            help="What runs the networks, and nothing else, such as onnxruntime-cpu or tensorrt; scalpscope doctor "
+            "names them. [default: the best for this machine]",
+        ),
+    ] = None,
     window: Annotated[
         str | None, typer.Option("--window", metavar="WxH", help="Size of the window. [default: 1280x800]")
     ] = None,
@@ -94,6 +103,7 @@ def command(
         um_per_px=um_per_px,
         classes=classes,
         precision=None if precision is None else precision.value,
+        backend=backend,
         window=window,
         fullscreen=fullscreen,
         records=records,
@@ -142,6 +152,7 @@ def plan(chosen: DeviceSettings) -> LivePlan:
         scale_uncertainty_um_per_px=0.0 if profile is None else profile.scale_uncertainty_um_per_px,
         classes=chosen.classes.cuts,
         precision=None if chosen.precision is None else Precision(chosen.precision),
+        backend=chosen.backend,
         flat_field=None if profile is None else profile.illumination(),
         refine_still=chosen.refine_still,
     )
@@ -206,6 +217,10 @@ def _run_window(planned: LivePlan, chosen: DeviceSettings) -> None:
         raise ScalpScopeError(f"There is {display.found}.", display.remedy)
     # What nobody at the screen could mend is said before there is a window.
     load_bundle(planned.pipeline.bundle_path)
+    if planned.pipeline.backend is not None:
+        from device_app.engines.select import backends_named
+
+        backends_named(planned.pipeline.backend)
     advice = load_advice(chosen.advice)
     run_app(
         LiveSession(planned.source, planned.pipeline),

@@ -1,8 +1,9 @@
 """The live loop. `LiveSession` reads a source on a thread, hands the newest frame to a worker process through shared
 memory, and keeps both alive: a lost source is opened again, a dead or hung worker replaced. Some of the pictures are
 graded besides, on a thread of the worker: the classify lane. A second process, the refine lane, looks more closely at
-the one picture that is wanted refined. `Pipeline` is what either does to one frame; `Health` says how everything is;
-`run_headless` is the loop without a window.
+the one picture that is wanted refined. Where better engines could be built, a builder does so meanwhile, and a
+successor of the worker takes over between two frames. `Pipeline` is what either lane does to one frame; `Health` says
+how everything is; `run_headless` is the loop without a window.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from device_app.live.analysis import Analysis, ClassJudgement, Conditions
+from device_app.live.build_status import BuildState, BuildStatus
 from device_app.live.health import Health, HealthMessage, SourceState, Spread, WorkerState
 from device_app.live.refine_requests import RefineState, RefineStatus
 from device_app.live.settings import Patience, PipelineSettings
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Analysis",
+    "BuildState",
+    "BuildStatus",
     "ClassJudgement",
     "Conditions",
     "Health",

@@ -62,6 +62,12 @@ class AskedFrame:
             self._asked = replace(asked, attempts=asked.attempts + 1)
             return asked.frame
 
+    def afresh(self) -> None:
+        """What ended the workers is left out from now on: the attempts so far do not count."""
+        with self._lock:
+            if self._asked is not None:
+                self._asked = replace(self._asked, attempts=0, grading_attempts=0)
+
     def settle(self, frame: Frame, analysis: Analysis | None, problem: str = "") -> None:
         """Book the outcome, unless something else is asked for by now."""
         with self._lock:

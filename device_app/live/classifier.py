@@ -11,8 +11,8 @@ import numpy as np
 
 from calibration.errors import ScalpScopeError
 from device_app.bundle import Bundle, ClassifierEntry, Task
-from device_app.engines.engine import Precision
-from device_app.engines.select import open_preferred
+from device_app.engines.engine import EngineLost, Precision
+from device_app.engines.select import SelectedEngine, open_preferred
 from device_app.live.analysis import ClassJudgement, Conditions
 from device_app.live.stage_clock import StageClock
 from device_app.vision.conditions import (
@@ -73,7 +73,8 @@ class ConditionGrader:
         backend: which back end, by its name; None: the best for this machine.
 
     Attributes:
-        backend: back end and precision.
+        engine: as it was opened.
+        backend: its back end and precision.
         reasons: why this engine runs and what was passed over.
         fallback: something better was passed over.
         goldens: how near the engine came to them.
@@ -88,6 +89,7 @@ class ConditionGrader:
     ) -> None:
         self.entry = bundle.model(Task.CONDITIONS)
         self._network = _Network(bundle, Task.CONDITIONS, threads, precision, backend)
+        self.engine = self._network.engine
         self._claimed = dict(zip(Condition, self.entry.claimed, strict=True))
         self.backend, self.reasons = self._network.backend, self._network.reasons
         self.fallback, self.goldens = self._network.engine.fallback, self._network.engine.goldens
@@ -150,6 +152,7 @@ class PhotoJudge:
     ) -> None:
         self.entry = bundle.model(task)
         self._network = _Network(bundle, task, threads, precision, backend)
+        self.engine = self._network.engine
         self.backend, self.reasons = self._network.backend, self._network.reasons
         self.fallback, self.goldens = self._network.engine.fallback, self._network.engine.goldens
         self.demonstration = self.entry.demonstration_only
@@ -203,11 +206,17 @@ class Classifiers:
 
     @property
     def conditions_missing(self) -> str | None:
-        """Why conditions cannot be graded, in plain words; None when they can. Opens the engine."""
+        """Why conditions cannot be graded, in plain words; None when they can. Opens the engine.
+
+        Raises:
+            EngineLost: the accelerator failed, and this process cannot use it any more.
+        """
         if missing := self.missing(Task.CONDITIONS):
             return missing
         try:
             self.grader()
+        except EngineLost:
+            raise
         except ScalpScopeError as refused:
             return str(refused)
         return None
@@ -229,6 +238,19 @@ class Classifiers:
         reasons = tuple(reason for judge in judges for reason in judge.reasons)
         return reasons, any(judge.fallback for judge in judges)
 
+    @property
+    def absent(self) -> tuple[str, ...]:
+        """One sentence for each back end that the machine has no hardware for, of the engines that are open."""
+        return tuple(sentence for engine in self._open_engines() for sentence in engine.absent)
+
+    @property
+    def build_commands(self) -> tuple[tuple[str, ...], ...]:
+        """Command lines of processes that build better engines than those that are open."""
+        return tuple(command for engine in self._open_engines() for command in engine.build_commands)
+
+    def _open_engines(self) -> list[SelectedEngine]:
+        return [judge.engine for judge in (self._grader, *self._judges.values()) if judge is not None]
+
     def grader(self) -> ConditionGrader:
         """The one that grades conditions.
 
@@ -241,6 +263,8 @@ class Classifiers:
         if self._grader is None:
             try:
                 self._grader = ConditionGrader(self._bundle, 1, self._precision, self._backend)
+            except EngineLost:
+                raise
             except ScalpScopeError as refused:
                 self._refused = refused
                 raise

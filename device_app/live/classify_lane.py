@@ -84,6 +84,18 @@ class ClassifyLane:
         self._place, self._watched, self._steady = PlaceWatch(), None, SteadyGrades()
         self.result, self._last_graded = None, None
 
+    @property
+    def idle(self) -> bool:
+        """Whether the worker owes no answer."""
+        return self._task is None
+
+    def hand_over(self, ready: Ready, settings: PipelineSettings) -> None:
+        """Another worker goes on with the same picture: what is known of it stays. Only while `idle`."""
+        self._settings, self._lost = settings, 0
+        self._missing = ready.conditions_missing
+        if self._missing:
+            self.result, self._last_graded = None, None
+
     def end(self) -> None:
         """The worker is gone, and what it was grading with it."""
         if self._task is not None:

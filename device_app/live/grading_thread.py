@@ -12,6 +12,7 @@ import numpy as np
 
 from calibration.errors import ScalpScopeError
 from device_app.camera.source import Frame
+from device_app.engines.engine import EngineLost
 from device_app.live.messages import Classified, ClassifyFailed
 from device_app.live.pipeline import Pipeline
 
@@ -26,10 +27,12 @@ class GradingThread:
 
     Args:
         say: hands `Classified` or `ClassifyFailed` to the session; called from the thread.
+        lose: ends the process in order; called from the thread when the accelerator is lost.
     """
 
-    def __init__(self, say: Callable[[object], None]) -> None:
+    def __init__(self, say: Callable[[object], None], lose: Callable[[EngineLost], object]) -> None:
         self._say = say
+        self._lose = lose
         self._tasks: queue.Queue[tuple[Pipeline, Frame, np.ndarray]] = queue.Queue()
         self._thread: threading.Thread | None = None
 
@@ -52,6 +55,8 @@ class GradingThread:
             pipeline, frame, mask = self._tasks.get()
             try:
                 self._say(_grade(pipeline, frame, mask))
+            except EngineLost as error:
+                self._lose(error)
             except OSError:  # the session hung up; the main thread sees it too
                 return
             finally:
@@ -61,6 +66,8 @@ class GradingThread:
 def _grade(pipeline: Pipeline, frame: Frame, mask: np.ndarray) -> Classified | ClassifyFailed:
     try:
         return Classified(pipeline.classify(frame, mask))
+    except EngineLost:
+        raise
     except ScalpScopeError as error:
         return ClassifyFailed(frame.id, str(error))
     except Exception as error:  # one bad frame must not end the lane

@@ -150,6 +150,7 @@ def run_headless(
     *,
     on_tick: Callable[[LiveSession, float], None] | None = None,
     on_end: Callable[[], None] | None = None,
+    build_engines: bool = True,
 ) -> dict[str, Any]:
     """Run the live loop for a time, with a progress bar, and say what happened.
 
@@ -163,6 +164,7 @@ def run_headless(
         report_path: where the report is written as JSON; None: nowhere.
         on_tick: called ten times a second with the session and the seconds since the first analysis.
         on_end: called when the time is over, before the session stops.
+        build_engines: build better engines beside it, where the machine can.
 
     Returns:
         `LiveSession.report` with every frame settled, rates over the measured time, `warm_up_s`, `measured_s`,
@@ -175,7 +177,7 @@ def run_headless(
     if report_path is not None and not report_path.parent.is_dir():
         raise ScalpScopeError(f"There is no folder '{report_path.parent}' for the report.", "Make it, or name another.")
     source = FirstOpening(source)
-    session = LiveSession(source, settings)
+    session = LiveSession(source, settings, build_engines=build_engines)
     first_analysis = FirstAnalysis(session, source)
     memory = MemoryWatch()
     session.start()

@@ -15,6 +15,7 @@ import numpy as np
 import psutil
 
 from device_app.camera.mailbox import DropCause, FrameCounts
+from device_app.live.build_status import NOTHING_BUILT, BuildStatus
 
 
 class SourceState(str, Enum):
@@ -109,6 +110,12 @@ class Health:
         conditions_problem: why the last picture was not graded; empty while all is well.
         conditions_refused: the bundle has a network for conditions, and no engine that may run it.
         classify_latency_ms: from capture to the conditions at hand; None before the first.
+        absent: the back ends that this machine has no hardware for, one sentence each.
+        engine_build: how the building of better engines stands.
+        engine_swaps: how often a worker with new engines took over; engine_swapping: one is coming up.
+        engine_swap_problem: why the last one did not take over; empty otherwise.
+        engines_lost: how often an accelerator failed so that its process had to end.
+        engines_given_up: the back ends that are left out for it until the next start, one sentence each.
         message: the one thing to say; `detail` is its sentence when it has one.
     """
 
@@ -145,6 +152,13 @@ class Health:
     conditions_problem: str = ""
     conditions_refused: bool = False
     classify_latency_ms: Spread | None = None
+    absent: tuple[str, ...] = ()
+    engine_build: BuildStatus = NOTHING_BUILT
+    engine_swaps: int = 0
+    engine_swapping: bool = False
+    engine_swap_problem: str = ""
+    engines_lost: int = 0
+    engines_given_up: tuple[str, ...] = ()
 
     @property
     def captured(self) -> int:

@@ -16,8 +16,10 @@ from device_app.camera.source import Frame
 from device_app.live.analysis import Analysis
 from device_app.live.asked import AskedFrame
 from device_app.live.classify_lane import ClassifyLane
+from device_app.live.engine_build import EngineBuild
 from device_app.live.health import WORKER_TRANSITIONS, RateMeter, SpreadMeter, StateKeeper, WorkerState
-from device_app.live.link import WorkerLink, WorkerLost
+from device_app.live.link import EngineGone, WorkerLink, WorkerLost
+from device_app.live.lost_engines import LostEngines, accelerators
 from device_app.live.messages import (
     Analyse,
     Analysed,
@@ -31,6 +33,7 @@ from device_app.live.messages import (
 )
 from device_app.live.ring import FrameRing, ring_that_holds
 from device_app.live.settings import Patience, PipelineSettings
+from device_app.live.workers import Successor, SuccessorFailed, Workers
 
 log = logging.getLogger(__name__)
 _TICK_S = 0.1
@@ -76,26 +79,45 @@ class WorkerKeeper:
     A second process, the spare, has done its imports and nothing else, which is more than half of a start: no bundle,
     no engine, no accelerator. When the worker is lost the spare takes its place.
 
+    When engines were built meanwhile, a successor comes up with them beside the worker. Once it is ready, the next
+    frame goes to it, and the worker ends. A successor that fails takes nothing down.
+
     Args:
         mailbox: where frames are taken from, and where their fate is booked.
         asked: the one frame that is wanted whatever newer ones come.
         settings: how frames are analysed.
         patience: when the worker is hung, and how soon it is started again.
+        build: builds what the worker says could be built.
+        lost_engines: where accelerators that fail are counted.
+        on_built: called from the keeper's thread when something was built.
+        on_given_up: called from the keeper's thread when an accelerator is left out from now on; it is to change
+            `settings`.
 
     Attributes:
         state: where the worker stands.
         result: the newest analysis and its frame; None before the first.
         ready: what the worker runs; None before it was ready once. ready_for: the settings it said so of.
         refusal: why the worker refuses the settings; None while it does not.
-        pid: process id of the worker; None while there is none.
         restarts: the times it was away, the last 1000; restart_count: how often it ended.
         rate, latency, stages: meters of the analyses.
         watchers: called on the keeper's thread with each frame, its analysis, and the `time.monotonic_ns()` at which it
             was at hand. They must be quick, and must not raise.
         grading: what is graded when, and the conditions.
+        swaps: how often a successor took over.
+        swap_problem: why the last one did not take over; empty otherwise.
     """
 
-    def __init__(self, mailbox: Mailbox, asked: AskedFrame, settings: PipelineSettings, patience: Patience) -> None:
+    def __init__(
+        self,
+        mailbox: Mailbox,
+        asked: AskedFrame,
+        settings: PipelineSettings,
+        patience: Patience,
+        build: EngineBuild,
+        lost_engines: LostEngines,
+        on_built: Callable[[], None],
+        on_given_up: Callable[[], None],
+    ) -> None:
         self.settings = settings
         self.state: StateKeeper[WorkerState] = StateKeeper(
             WorkerState.STARTING, WORKER_TRANSITIONS, well=frozenset({WorkerState.READY})
@@ -104,7 +126,6 @@ class WorkerKeeper:
         self.ready: Ready | None = None
         self.ready_for: PipelineSettings | None = None
         self.refusal: ScalpScopeError | None = None
-        self.pid: int | None = None
         self.restarts: deque[WorkerRestart] = deque(maxlen=1000)
         self.restart_count = 0
         self.rate = RateMeter()
@@ -112,6 +133,12 @@ class WorkerKeeper:
         self.stages = SpreadMeter()
         self.watchers: list[Callable[[Frame, Analysis, int], None]] = []
         self.grading = ClassifyLane(asked)
+        self.swaps = 0
+        self.swap_problem = ""
+        self._build = build
+        self._built = 0  # how much of it the worker's engines were opened after
+        self._lost_engines = lost_engines
+        self._on_built, self._on_given_up = on_built, on_given_up
         self._mailbox = mailbox
         self._asked = asked
         self._patience = patience
@@ -119,8 +146,19 @@ class WorkerKeeper:
         self._thread: threading.Thread | None = None
         self._started = time.monotonic()
         self._ring: FrameRing | None = None
-        self._spare: WorkerLink | None = None
+        self._workers = Workers()
+        self._opening = True
         self._down_since: float | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """Process id of the worker; None while there is none."""
+        return self._workers.pid
+
+    @property
+    def swapping(self) -> bool:
+        """Whether a successor is coming up."""
+        return self._workers.successor is not None
 
     def start(self) -> None:
         """Begin. Raises RuntimeError when it began before."""
@@ -141,7 +179,6 @@ class WorkerKeeper:
         while not self._stopping.is_set():
             began, settings = time.monotonic(), self.settings
             refused = self._run_worker()
-            self.pid = None
             early = refused or time.monotonic() - began < _EARLY_S
             failures = failures + 1 if early else 0
             # The first restart comes at once; a worker that keeps failing is started after longer and longer pauses.
@@ -150,8 +187,7 @@ class WorkerKeeper:
             if not self._stopping.is_set() and not refused:
                 self.state.move(WorkerState.RESTARTING)
         self.state.move(WorkerState.STOPPED)
-        if self._spare is not None:
-            self._spare.end(kill=True)
+        self._workers.close()
         if self._ring is not None:
             self._ring.close()
 
@@ -164,12 +200,9 @@ class WorkerKeeper:
 
     def _run_worker(self) -> bool:
         """Run one worker until it ends. True when it refused its settings: the next will not fare better soon."""
-        link: WorkerLink | None = None
         kill = True
         try:
-            link = self._next_link()
-            self.pid = link.pid
-            self._serve(link)
+            self._serve(*self._workers.start())
         except _Stop:
             kill = False
         except _WorkerRefused as refusal:
@@ -181,25 +214,27 @@ class WorkerKeeper:
             self._go_down(WorkerState.HUNG, str(hang))
         except WorkerLost as loss:
             self._go_down(WorkerState.RESTARTING, str(loss))
+            self._book(loss, self._opening)
         except Exception as error:  # nothing may end the supervisor: without it no worker ever comes back
             log.exception("the supervisor lost its worker")
             self._go_down(WorkerState.RESTARTING, f"The analysis failed: {type(error).__name__}: {error}.")
         finally:
             self.grading.end()
-            if link is not None:
-                link.end(kill)
+            self._workers.end(kill)
         return False
 
-    def _next_link(self) -> WorkerLink:
-        """The spare, or a new worker where there is none."""
-        spare, self._spare = self._spare, None
-        if spare is not None:
-            try:
-                spare.check()
-                return spare
-            except WorkerLost:
-                spare.end()
-        return WorkerLink()
+    def _book(self, loss: WorkerLost, opening: bool) -> None:
+        """Count what an accelerator is to blame for: it said so, or the process crashed with it, or opening engines."""
+        ready = self.ready
+        if isinstance(loss, EngineGone):
+            backends = loss.said.backends
+        else:
+            backends = () if opening or ready is None else accelerators(ready.backend, ready.conditions_backend)
+            if not loss.crashed or not (opening or backends):
+                return
+        if self._lost_engines.book(backends, str(loss)):
+            self._asked.afresh()
+            self._on_given_up()
 
     def _go_down(self, state: WorkerState, problem: str) -> None:
         log.warning("worker %s: %s", state.value, problem)
@@ -211,14 +246,15 @@ class WorkerKeeper:
         self._mailbox.set_worker_ready(False)
         self.state.move(state, problem)
 
-    def _come_up(self, link: WorkerLink, settings: PipelineSettings) -> None:
-        link.send(UseSettings(settings))
-        answer = self._answer(link, self._patience.start_s, "did not get ready")
+    def _come_up(self, link: WorkerLink, settings: PipelineSettings, ready: Ready | None = None) -> None:
+        """Wait until a worker that was told its settings is ready, unless it has said so."""
+        answer = ready or self._answer(link, self._patience.start_s, "did not get ready")
         if isinstance(answer, Refused):
             raise _WorkerRefused(answer.what, answer.remedy)
         if not isinstance(answer, Ready):
             raise WorkerLost(f"The analysis process said {answer} instead of being ready.")
-        self.ready, self.ready_for, self.refusal = answer, settings, None
+        self.ready, self.ready_for, self.refusal, self._opening = answer, settings, None, False
+        self._build.want("live", answer.build_commands)
         self.grading.begin(answer, settings)
         self.state.move(WorkerState.READY)
         self._mailbox.set_worker_ready(True)
@@ -227,18 +263,62 @@ class WorkerKeeper:
             self.restarts[-1] = dataclasses.replace(self.restarts[-1], back_after_s=away_s)
             self._down_since = None
 
-    def _serve(self, link: WorkerLink) -> NoReturn:
-        """Bring a worker up and feed it until something ends it."""
+    def _look_at_successor(self) -> PipelineSettings | None:
+        """Begin one when something was built; let it take over when it is ready and nothing is in the worker's hands.
+
+        Returns:
+            The settings that the worker uses, when it is another one.
+        """
+        workers = self._workers
+        workers.tidy()
+        try:
+            if self._build.finished != self._built:
+                self._built = self._build.finished
+                self._on_built()
+                workers.begin_successor(self.settings, self._patience.start_s)
+            successor = workers.successor
+            if successor is None or (ready := successor.look(self.settings)) is None or not self.grading.idle:
+                return None
+        except (SuccessorFailed, WorkerLost, OSError) as failure:
+            log.warning("the present worker goes on: %s", failure)
+            self.swap_problem = str(failure)
+            workers.drop_successor()
+            if isinstance(failure, WorkerLost):
+                self._book(failure, opening=True)
+            return None
+        workers.take_over()
+        self.swaps, self.swap_problem = self.swaps + 1, ""
+        self.ready, self.ready_for = ready, successor.told
+        self._build.want("live", ready.build_commands)
+        self.grading.hand_over(ready, successor.told)
+        log.info("frames go to a new worker, on %s", ready.backend)
+        return successor.told
+
+    def _serve(self, link: WorkerLink, heir: Successor | None) -> NoReturn:
+        """Bring the worker up and feed it, or the one that takes over from it, until something ends it.
+
+        Args:
+            link: the worker.
+            heir: what it was told and has said as a successor, if it was one.
+        """
         in_use: PipelineSettings | None = None
-        began = time.monotonic()
+        began, self._opening = time.monotonic(), True
+        if heir is None:
+            self._built, self.swap_problem = self._build.finished, ""
+        else:
+            in_use = heir.told
+            self._come_up(link, in_use, heir.ready)
         while True:
             if self._stopping.is_set():
                 raise _Stop
+            in_use = self._look_at_successor() or in_use
+            link = self._workers.link or link
             if in_use is not self.settings:
                 in_use = self.settings
+                link.send(UseSettings(in_use))
                 self._come_up(link, in_use)
-            if self._spare is None and time.monotonic() - began > self._patience.spare_s:
-                self._spare = WorkerLink()  # not sooner: starting it costs the worker its pace
+            if time.monotonic() - began > self._patience.spare_s:
+                self._workers.have_spare()  # not sooner: starting it costs the worker its pace
             if (asked := self._asked.take()) is not None:
                 analysis, problem = self._analyse(link, asked)
                 self._asked.settle(asked, analysis, problem)

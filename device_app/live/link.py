@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import signal
@@ -13,7 +14,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.reduction import send_handle
 from pathlib import Path
 
-from device_app.live.messages import UseRing
+from device_app.live.messages import EnginesLost, UseRing
 from device_app.live.ring import FrameRing
 
 log = logging.getLogger(__name__)
@@ -22,9 +23,32 @@ _ROOT = Path(__file__).resolve().parents[2]
 LIVE_NICENESS = 5  # the picture on the screen comes first
 REFINE_NICENESS = 19  # then the live analysis, then the refinement
 
+_CRASHES = {signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGILL, signal.SIGFPE}
+
 
 class WorkerLost(Exception):
-    """The worker process ended by itself or was killed by somebody else."""
+    """The worker process ended by itself or was killed by somebody else.
+
+    Args:
+        what: how it ended.
+        crashed: it did so as faulty code in a driver or library does.
+    """
+
+    def __init__(self, what: str, crashed: bool = False) -> None:
+        super().__init__(what)
+        self.crashed = crashed
+
+
+class EngineGone(WorkerLost):
+    """The worker process said that its accelerator failed, and ends.
+
+    Args:
+        said: what it said.
+    """
+
+    def __init__(self, said: EnginesLost) -> None:
+        super().__init__(said.problem)
+        self.said = said
 
 
 class WorkerLink:
@@ -75,7 +99,7 @@ class WorkerLink:
         try:
             self._connection.send(message)
         except OSError as error:
-            raise WorkerLost(self._obituary()) from error
+            raise self._lost() from error
 
     def use_ring(self, ring: FrameRing) -> None:
         """Hand a ring over, with its memory, unless the worker has it already. Raises `WorkerLost`."""
@@ -86,28 +110,28 @@ class WorkerLink:
         try:
             send_handle(self._connection, ring.descriptor, self.pid)
         except OSError as error:
-            raise WorkerLost(self._obituary()) from error
+            raise self._lost() from error
 
     def receive(self, timeout_s: float) -> object | None:
-        """The next message, or None when none came in time. Raises `WorkerLost`."""
+        """The next message, or None when none came in time. Raises `WorkerLost`; `EngineGone` when it says so."""
         try:
             if not wait([self._connection], timeout_s):
                 return None
-            return self._connection.recv()
+            message = self._connection.recv()
         except (EOFError, OSError) as error:
-            raise WorkerLost(self._obituary()) from error
+            raise self._lost() from error
+        if isinstance(message, EnginesLost):
+            raise EngineGone(message)
+        return message
 
     def check(self) -> None:
         """Raise `WorkerLost` if the process is gone."""
         if self._process.poll() is not None:
-            raise WorkerLost(self._obituary())
+            raise self._lost()
 
     def end(self, kill: bool = False) -> None:
         """Hang up and see the process out; kill it when told to or when it does not go. Safe to call twice."""
-        self._connection.close()
-        if self._lifeline >= 0:
-            os.close(self._lifeline)
-            self._lifeline = -1
+        self.hang_up()
         if kill:
             self._process.kill()
         try:
@@ -115,6 +139,27 @@ class WorkerLink:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+
+    def hang_up(self) -> None:
+        """Let it go, without waiting for it: it ends by itself. `end` sees it out. Safe to call twice."""
+        self._connection.close()
+        if self._lifeline >= 0:
+            os.close(self._lifeline)
+            self._lifeline = -1
+
+    @property
+    def gone(self) -> bool:
+        """Whether the process has ended."""
+        return self._process.poll() is not None
+
+    def _lost(self) -> WorkerLost:
+        """Why it is gone: what it said itself, if that was not heard yet, or how it ended."""
+        with contextlib.suppress(EOFError, OSError):
+            while wait([self._connection], 0):
+                if isinstance(said := self._connection.recv(), EnginesLost):
+                    return EngineGone(said)
+        what, code = self._obituary(), self._process.returncode
+        return WorkerLost(what, code is not None and -code in _CRASHES)
 
     def _obituary(self) -> str:
         deadline = time.monotonic() + 1.0

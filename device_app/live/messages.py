@@ -100,6 +100,17 @@ class Refused:
 
 
 @dataclass(frozen=True)
+class EnginesLost:
+    """From the worker, at any time: nothing in this process can use the accelerator any more. It ends after saying so.
+
+    `backends`: the accelerators that it had engines on, by the names of their back ends; empty while it opened them.
+    """
+
+    problem: str
+    backends: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Analysed:
     """From the worker: the analysis, its mask left in the frame's slot (the array here is empty)."""
 
@@ -133,12 +144,14 @@ class ClassifyFailed:
 class Refined:
     """From the refine process: the refinement, its masks left in the frame's slot (the arrays here are empty).
 
-    They lie there in the order of `REFINED_MASKS`; the analysis has the last of them too.
+    They lie there in the order of `REFINED_MASKS`; the analysis has the last of them too. `build_commands`: command
+    lines that build better engines than SAM's present ones.
     """
 
     request: int
     refinement: Refinement
     backend: str
+    build_commands: tuple[tuple[str, ...], ...] = ()
 
 
 @dataclass(frozen=True)

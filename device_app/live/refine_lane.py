@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 
 from calibration.errors import ScalpScopeError
 from device_app.camera.source import Frame
-from device_app.live.link import REFINE_NICENESS, WorkerLink, WorkerLost
+from device_app.live.link import REFINE_NICENESS, EngineGone, WorkerLink, WorkerLost
+from device_app.live.lost_engines import LostEngines
 from device_app.live.messages import (
     REFINED_MASKS,
     CancelRefine,
@@ -52,6 +53,9 @@ class RefineLane:
         settings: how pictures are analysed; a change reaches the process before the next request.
         patience: when the process is hung, and when it has been idle for too long.
         on_tick: called from the lane's thread some 20 times a second, whatever it is doing.
+        lost_engines: where accelerators that fail are counted.
+        on_given_up: called from the lane's thread when one is left out from now on; it is to change `settings`.
+        on_buildable: called from the lane's thread with command lines that would build better engines for SAM.
 
     Attributes:
         pid: id of the refine process; None while there is none.
@@ -65,6 +69,9 @@ class RefineLane:
         settings: PipelineSettings,
         patience: Patience,
         on_tick: Callable[[], None] = lambda: None,
+        lost_engines: LostEngines | None = None,
+        on_given_up: Callable[[], None] = lambda: None,
+        on_buildable: Callable[[tuple[tuple[str, ...], ...]], None] = lambda _: None,
     ) -> None:
         self.settings = settings
         self.pid: int | None = None
@@ -73,6 +80,9 @@ class RefineLane:
         self._requests = requests
         self._patience = patience
         self._on_tick = on_tick
+        self._lost_engines = lost_engines or LostEngines()
+        self._on_given_up, self._on_buildable = on_given_up, on_buildable
+        self._outdated = False
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="refine-lane", daemon=True)
         self._link: WorkerLink | None = None
@@ -90,6 +100,10 @@ class RefineLane:
         self._stopping.set()
         if self._thread.is_alive():
             self._thread.join(10.0)
+
+    def renew(self) -> None:
+        """There are better engines than those of the process: another takes its place as soon as nobody needs it."""
+        self._outdated = True
 
     def _run(self) -> None:
         while not self._stopping.is_set():
@@ -118,7 +132,9 @@ class RefineLane:
             self._link.check()
         except WorkerLost as loss:
             self._lose(loss)
-        if time.monotonic() - self._busy_s > self._patience.refine_idle_s:
+        idle_s = time.monotonic() - self._busy_s
+        # What somebody looks at may be corrected, which the process that made it does in a moment.
+        if idle_s > self._patience.refine_idle_s or (self._outdated and self._requests.free):
             self._end_process()
 
     def _work(self, request: RefineStatus) -> None:
@@ -133,6 +149,12 @@ class RefineLane:
                 self._refine(link, request)
         except _Stop:
             raise
+        except EngineGone as loss:
+            self._lose(loss)
+            given_up = self._lost_engines.book(loss.said.backends, loss.said.problem)
+            if given_up:
+                self._on_given_up()
+            self._requests.again(number, str(loss), afresh=given_up)
         except WorkerLost as loss:
             self._lose(loss)
             self._requests.again(number, str(loss))
@@ -154,7 +176,7 @@ class RefineLane:
             except WorkerLost as loss:  # it died idle: that is no failure of the request
                 self._lose(loss)
         if self._link is None:
-            self._link = WorkerLink(REFINE_NICENESS)
+            self._link, self._outdated = WorkerLink(REFINE_NICENESS), False
             self.pid = self._link.pid
         settings = self.settings
         if self._in_use is not settings:
@@ -182,6 +204,7 @@ class RefineLane:
             self._requests.settle(number, None, f"Frame {frame.id} could not be refined: {answer.problem}")
         elif isinstance(answer, Refined) and answer.request == number:
             self.backend = answer.backend
+            self._on_buildable(answer.build_commands)
             self._requests.settle(number, _with_masks(answer, ring, use))
         else:
             raise WorkerLost(f"The refine process answered {type(answer).__name__} out of turn.")

@@ -196,11 +196,18 @@ class RefineRequests:
         status = self._status
         return status is not None and status.request == request and status.pending
 
-    def again(self, request: int, problem: str) -> None:
-        """The process that worked on it is gone: it waits for the next one."""
+    def again(self, request: int, problem: str, afresh: bool = False) -> None:
+        """The process that worked on it is gone: it waits for the next one.
+
+        Args:
+            request: its number.
+            problem: how the process ended.
+            afresh: what ended it is left out from now on: the attempts so far do not count.
+        """
         with self._changed:
             if self.wanted(request) and self._status is not None:
-                self._status = self._status.moved(RefineState.WAITING, problem=problem)
+                attempts = 0 if afresh else self._status.attempts
+                self._status = self._status.moved(RefineState.WAITING, problem=problem, attempts=attempts)
 
     def settle(self, request: int, result: Refinement | None, problem: str = "") -> None:
         """Book the outcome, unless the request is no longer wanted."""

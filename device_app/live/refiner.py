@@ -92,6 +92,7 @@ class Refiner:
         backend: back end and precision of both halves.
         reasons: why these engines run and what was passed over.
         fallback: something better was passed over.
+        build_commands: command lines of processes that build better engines than these.
 
     Raises:
         ScalpScopeError: the bundle has no SAM, or every engine is refused.
@@ -114,6 +115,7 @@ class Refiner:
         self.backend = f"encoder {halves[0]}, decoder {halves[1]}"
         self.reasons = (*said, *also_said)
         self.fallback = self._encoder.fallback or self._decoder.fallback
+        self.build_commands = tuple(dict.fromkeys((*self._encoder.build_commands, *self._decoder.build_commands)))
 
     @property
     def input_size(self) -> tuple[int, int]:

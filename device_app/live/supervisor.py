@@ -1,13 +1,14 @@
 """The live loop: camera thread -> mailbox -> worker process -> results, kept alive whatever happens to either end.
 
 The worker grades the conditions of some of the pictures besides. Beside it the refine lane, which looks more closely at
-one picture, in a process of its own.
+one picture, in a process of its own; and, where the machine could run better engines than it has, a builder.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import os
+import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -17,8 +18,10 @@ from device_app.camera.mailbox import Mailbox
 from device_app.camera.source import Frame, FrameSource
 from device_app.live.analysis import Analysis, Conditions
 from device_app.live.asked import Asked, AskedFrame
+from device_app.live.engine_build import EngineBuild
 from device_app.live.health import Health, resident_mb
 from device_app.live.keeper import WorkerKeeper, WorkerRestart
+from device_app.live.lost_engines import LostEngines
 from device_app.live.reader import SourceLoss, SourceReader
 from device_app.live.refine_lane import RefineLane, StillMoments
 from device_app.live.refine_requests import RefineRequests, RefineStatus
@@ -39,19 +42,48 @@ class LiveSession:
         source: where frames come from; the session opens and closes it.
         settings: how frames are analysed.
         patience: when calls count as stalls and hangs.
+        build_engines: build the engines that the machine could run and has not, beside the live loop, and go over to
+            them when they are there.
     """
 
-    def __init__(self, source: FrameSource, settings: PipelineSettings, patience: Patience = DEFAULT_PATIENCE) -> None:
+    def __init__(
+        self,
+        source: FrameSource,
+        settings: PipelineSettings,
+        patience: Patience = DEFAULT_PATIENCE,
+        build_engines: bool = True,
+    ) -> None:
         self._source = source
         self._mailbox = Mailbox()
         self._reader = SourceReader(source, self._mailbox, patience)
         self._asked = AskedFrame()
-        self._keeper = WorkerKeeper(self._mailbox, self._asked, settings, patience)
+        self._build = EngineBuild(build_engines)
+        self._lost_engines = LostEngines()
+        self._wanted = settings
+        self._choosing = threading.Lock()
+        self._keeper = WorkerKeeper(
+            self._mailbox,
+            self._asked,
+            settings,
+            patience,
+            self._build,
+            self._lost_engines,
+            self._renew_refiner,
+            self._choose_settings,
+        )
         self._requests = RefineRequests()
         still = StillMoments(
             self._requests, self._reader.latest, self._reader.sharpest_recent, self._may_refine_by_itself
         )
-        self._refiner = RefineLane(self._requests, settings, patience, still.look)
+        self._refiner = RefineLane(
+            self._requests,
+            settings,
+            patience,
+            still.look,
+            self._lost_engines,
+            self._choose_settings,
+            lambda commands: self._build.want("refine", commands),
+        )
         self._started = time.monotonic()
 
     def start(self) -> None:
@@ -66,8 +98,9 @@ class LiveSession:
         self._refiner.start()
 
     def stop(self) -> None:
-        """Release the source and end both processes. Safe to call twice; the session cannot be started again."""
+        """Release the source and end all processes. Safe to call twice; the session cannot be started again."""
         self._mailbox.close()
+        self._build.stop()
         self._reader.stop()
         self._refiner.stop()
         self._keeper.stop()
@@ -77,11 +110,27 @@ class LiveSession:
 
         Refinements that are asked for from now on use them too; one under way comes to its end with the old ones.
         """
-        self._keeper.settings = self._refiner.settings = settings
+        with self._choosing:
+            other_engines = (settings.bundle_path, settings.backend) != (
+                self._wanted.bundle_path,
+                self._wanted.backend,
+            )
+            self._wanted = settings
+        if other_engines:
+            self._build.want("refine", ())
+        self._choose_settings()
+
+    def _choose_settings(self) -> None:
+        """Let both lanes use what is wanted, as far as its back end is not left out."""
+        with self._choosing:
+            self._keeper.settings = self._refiner.settings = self._lost_engines.allowed(self._wanted)
+
+    def _renew_refiner(self) -> None:
+        self._refiner.renew()
 
     @property
     def settings(self) -> PipelineSettings:
-        """How frames are to be analysed."""
+        """How frames are analysed; on the processor where the back end that is wanted is left out."""
         return self._keeper.settings
 
     def latest_frame(self) -> Frame | None:
@@ -164,6 +213,7 @@ class LiveSession:
         source, source_since_s, source_problem = self._reader.state.get()
         worker, worker_since_s, worker_problem = self._keeper.state.get()
         frame, ready, pid = self._reader.latest(), self._keeper.ready, self._keeper.pid
+        given_up = self._lost_engines.given_up
         return Health(
             source_name=self._source.name,
             source=source,
@@ -186,8 +236,8 @@ class LiveSession:
             backend="" if ready is None else ready.backend,
             bundle="" if ready is None else ready.bundle,
             demonstration=ready is not None and ready.demonstration,
-            engine_reasons=() if ready is None else ready.engine_reasons,
-            fallback=ready is not None and ready.fallback,
+            engine_reasons=() if ready is None else (*ready.engine_reasons, *given_up),
+            fallback=ready is not None and (ready.fallback or bool(given_up)),
             refine_missing="" if ready is None else ready.refine_missing,
             refine_backend=self._refiner.backend,
             refine_latency_ms=self._requests.latency.spreads(_LATENCIES_SHOWN).get("latency"),
@@ -198,6 +248,13 @@ class LiveSession:
             conditions_problem=self._keeper.grading.problem,
             conditions_refused=ready is not None and ready.conditions_refused,
             classify_latency_ms=self._keeper.grading.latency.spreads(_LATENCIES_SHOWN).get("latency"),
+            absent=() if ready is None else ready.absent,
+            engine_build=self._build.status,
+            engine_swaps=self._keeper.swaps,
+            engine_swapping=self._keeper.swapping,
+            engine_swap_problem=self._keeper.swap_problem,
+            engines_lost=self._lost_engines.count,
+            engines_given_up=given_up,
         )
 
     def source_losses(self) -> tuple[SourceLoss, ...]:
@@ -227,6 +284,8 @@ class LiveSession:
             "backend": health.backend,
             "engine_reasons": list(health.engine_reasons),
             "fallback": health.fallback,
+            "absent": list(health.absent),
+            "engines": self._engines(health),
             "demonstration": health.demonstration,
             "seconds": seconds,
             "captured": health.counts.captured,
@@ -244,6 +303,17 @@ class LiveSession:
             "worker_memory_mb": health.worker_memory_mb,
             "refinements": self._refinements(health),
             "conditions": self._conditions(health),
+        }
+
+    def _engines(self, health: Health) -> dict[str, Any]:
+        """What was built meanwhile, and what was lost."""
+        build = health.engine_build
+        return {
+            "build": {**dataclasses.asdict(build), "state": build.state.value, "built": list(build.built)},
+            "swaps": health.engine_swaps,
+            "swap_problem": health.engine_swap_problem,
+            "lost": health.engines_lost,
+            "given_up": list(health.engines_given_up),
         }
 
     def _conditions(self, health: Health) -> dict[str, Any]:

@@ -19,19 +19,23 @@ import threading
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from multiprocessing.reduction import recv_handle
+from typing import NoReturn
 
 import cv2
 import numpy as np
 
 from calibration.errors import ScalpScopeError
 from device_app.camera.source import Frame
+from device_app.engines.engine import EngineLost
 from device_app.live.grading_thread import GradingThread
+from device_app.live.lost_engines import accelerators
 from device_app.live.messages import (
     REFINED_MASKS,
     Analyse,
     Analysed,
     CancelRefine,
     Classify,
+    EnginesLost,
     Failed,
     Ready,
     Refine,
@@ -61,7 +65,7 @@ def _end_with_parent(lifeline: int) -> None:
 
 
 def serve(connection: Connection) -> None:
-    """Answer messages until the session hangs up or refuses to go on."""
+    """Answer messages until the session hangs up or the settings are refused. A lost accelerator ends the process."""
     pipeline: Pipeline | None = None
     ring: FrameRing | None = None
     speaking = threading.Lock()
@@ -70,18 +74,26 @@ def serve(connection: Connection) -> None:
         with speaking:
             connection.send(message)
 
-    grading = GradingThread(say)
+    def lose(error: EngineLost) -> NoReturn:
+        log.error("%s", error)
+        say(EnginesLost(str(error), () if pipeline is None else _accelerators(pipeline)))
+        _leave()  # from whichever thread, and whatever the other one is stuck in: no engine of this process answers
+
+    grading = GradingThread(say, lose)
     while True:
         message = connection.recv()
         if isinstance(message, UseSettings):
             grading.finish()
             try:
                 pipeline = Pipeline(message.settings) if pipeline is None else pipeline.with_settings(message.settings)
+                ready = _ready(pipeline)
+            except EngineLost as error:
+                lose(error)
             except ScalpScopeError as error:
                 say(Refused(error.what, error.remedy))
                 return
             cv2.setNumThreads(message.settings.threads)
-            say(_ready(pipeline))
+            say(ready)
         elif isinstance(message, UseRing):
             if ring is not None:
                 ring.close()
@@ -89,13 +101,13 @@ def serve(connection: Connection) -> None:
         elif pipeline is None or ring is None:
             raise RuntimeError("a frame came before settings and ring")
         elif isinstance(message, Analyse):
-            say(_analyse(pipeline, ring, message))
+            say(_analyse(pipeline, ring, message, lose))
         elif isinstance(message, Classify):
             # Copies: the slot is not ours any more when the next message but one is there.
             frame = Frame(message.frame_id, ring.image(message.use).copy(), message.captured_ns)
             grading.grade(pipeline, frame, ring.mask(message.use).copy())
         elif isinstance(message, Refine):
-            say(_refine(pipeline, ring, message, _told_to_leave(connection, message.request)))
+            say(_refine(pipeline, ring, message, _told_to_leave(connection, message.request), lose))
 
 
 def _ready(pipeline: Pipeline) -> Ready:
@@ -116,16 +128,24 @@ def _ready(pipeline: Pipeline) -> Ready:
         missing,
         classifiers.conditions_backend,
         classifiers.conditions_refused,
-        pipeline.absent,
-        pipeline.build_commands,
+        tuple(dict.fromkeys((*pipeline.absent, *classifiers.absent))),
+        tuple(dict.fromkeys((*pipeline.build_commands, *classifiers.build_commands))),
     )
 
 
-def _analyse(pipeline: Pipeline, ring: FrameRing, task: Analyse) -> Analysed | Failed:
+def _accelerators(pipeline: Pipeline) -> tuple[str, ...]:
+    return accelerators(pipeline.backend, pipeline.classifiers.conditions_backend, pipeline.refine_backend)
+
+
+def _analyse(
+    pipeline: Pipeline, ring: FrameRing, task: Analyse, lose: Callable[[EngineLost], NoReturn]
+) -> Analysed | Failed:
     image = ring.image(task.use)
     image.flags.writeable = False
     try:
         analysis = pipeline.analyse(Frame(task.frame_id, image, task.captured_ns))
+    except EngineLost as error:
+        lose(error)
     except ScalpScopeError as error:
         return Failed(task.frame_id, str(error))
     except Exception as error:  # one bad frame must not end the loop
@@ -149,7 +169,11 @@ def _told_to_leave(connection: Connection, request: int) -> Callable[[], bool]:
 
 
 def _refine(
-    pipeline: Pipeline, ring: FrameRing, task: Refine, cancelled: Callable[[], bool]
+    pipeline: Pipeline,
+    ring: FrameRing,
+    task: Refine,
+    cancelled: Callable[[], bool],
+    lose: Callable[[EngineLost], NoReturn],
 ) -> Refined | RefineFailed | RefineCancelled:
     image = ring.image(task.use)
     image.flags.writeable = False
@@ -159,6 +183,8 @@ def _refine(
         return RefineCancelled(task.request)
     except (EOFError, ConnectionError):  # the session hung up
         raise
+    except EngineLost as error:
+        lose(error)
     except ScalpScopeError as error:
         return RefineFailed(task.request, str(error))
     except Exception as error:  # one bad picture must not end the process
@@ -170,7 +196,13 @@ def _refine(
     bare = dataclasses.replace(
         refinement, coarse_mask=_NO_MASK, refined_mask=_NO_MASK, mask=_NO_MASK, analysis=analysis
     )
-    return Refined(task.request, bare, pipeline.refine_backend)
+    return Refined(task.request, bare, pipeline.refine_backend, pipeline.open_refiner().build_commands)
+
+
+def _leave() -> NoReturn:
+    """End this process at once: a picture that is still being graded would trip over the interpreter's own end."""
+    sys.stderr.flush()
+    os._exit(0)
 
 
 def main() -> None:
@@ -182,9 +214,7 @@ def main() -> None:
     os.nice(int(sys.argv[3]))
     with Connection(int(sys.argv[1])) as connection, contextlib.suppress(EOFError, ConnectionError):
         serve(connection)  # until the session hangs up
-    # At once: a picture that is still being graded would trip over the interpreter's own end.
-    sys.stderr.flush()
-    os._exit(0)
+    _leave()
 
 
 if __name__ == "__main__":

@@ -33,15 +33,35 @@ class Chip(Label):
     ground = ColorProperty((0, 0, 0, 0))
 
     def tell(self, notice: Notice, app: Any, most_px: float) -> None:
-        """Take a notice's words and the colours of its weight; wrapped where they are wider than `most_px`."""
+        """Take a notice's words and the colours of its weight.
+
+        They are wrapped where they are wider than `most_px`, and cut where they take more lines than the notice wants.
+        """
         loud = notice.weight is Weight.WARNING
         self.font_size = app.body
         self.text = f"{notice.title}: {notice.detail}" if notice.detail else notice.title
         self.texture_update()
+        line_px = self.texture_size[1]
         if self.texture_size[0] > most_px:
             self.text_size = (most_px, None)
+            if notice.most_lines is not None:
+                self._cut(line_px * (notice.most_lines + 0.5))
         self.ground = app.warning_colour if loud else app.shade_colour
         self.color = app.on_warning_colour if loud else app.text_colour
+
+    def _cut(self, most_px: float) -> None:
+        """Leave words out at the end until it is no higher than this."""
+        self.texture_update()
+        words = self.text.split()
+        fits, too_many = 0, len(words) + 1
+        if self.texture_size[1] <= most_px:
+            return
+        while too_many - fits > 1:
+            count = (fits + too_many) // 2
+            self.text = f"{' '.join(words[:count])} …"
+            self.texture_update()
+            fits, too_many = (count, too_many) if self.texture_size[1] <= most_px else (fits, count)
+        self.text = f"{' '.join(words[:fits])} …"
 
 
 class Banner(BoxLayout):

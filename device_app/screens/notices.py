@@ -6,10 +6,14 @@ from dataclasses import dataclass
 from enum import Enum
 
 from calibration.optics.illumination import Exposure
+from device_app.live.build_status import BuildState
 from device_app.live.health import Health, HealthMessage, SourceState
+from device_app.live.lost_engines import accelerators
 from device_app.screens.texts import text
 
 DISK_NEARLY_FULL_BYTES = 500 * 2**20
+_LONGEST_STEP = 40  # characters of a builder's words
+_STEP_LINES, _WHY_LINES = 4, 3
 
 
 class Weight(Enum):
@@ -22,12 +26,17 @@ class Weight(Enum):
 
 @dataclass(frozen=True)
 class Notice:
-    """One state: a key for tests and order, its words, and a sentence for banners."""
+    """One state: a key for tests and order, its words, and a sentence for banners.
+
+    `most_lines`: of a chip; words of a builder or a driver are cut there, so that they do not cover the picture. The
+    log and the reports have them all. None: as many as it takes.
+    """
 
     key: str
     weight: Weight
     title: str
     detail: str = ""
+    most_lines: int | None = None
 
 
 @dataclass(frozen=True)
@@ -94,10 +103,44 @@ def notices(health: Health, situation: Situation) -> tuple[Notice, ...]:
     if health.conditions_refused or health.conditions_problem:
         why = health.conditions_missing or health.conditions_problem
         found.append(Notice("conditions_failed", Weight.WARNING, text("conditions_failed"), why))
-    if health.fallback:
+    found += _of_engines(health)
+    return tuple(found)
+
+
+def _of_engines(health: Health) -> list[Notice]:
+    """What is to be told of better engines than those that run; the screen has little room for it."""
+    build = health.engine_build
+    if build.state is BuildState.BUILDING:
+        return [_of_building(health)]
+    if health.engine_swapping:
+        return [_chip("engine_checking", Weight.PLAIN)]
+    found = []
+    if health.engines_given_up:
+        found.append(_of_engine("engine_given_up", " ".join(health.engines_given_up), Weight.WARNING))
+    elif health.engine_swap_problem:
+        found.append(_of_engine("engine_not_used", health.engine_swap_problem))
+    elif build.problem:
+        failed = build.state is BuildState.FAILED
+        found.append(_of_engine("engine_build_failed" if failed else "engine_build_partly", build.problem))
+    if health.fallback and (not found or found[0].key == "engine_build_partly"):  # the others say why it is slower
         # The first reason is the engine's own; those after it say what was passed over, which is what matters here.
         found.append(Notice("fallback", Weight.PLAIN, text("fallback"), ". ".join(health.engine_reasons[1:])))
-    return tuple(found)
+    return found
+
+
+def _of_engine(key: str, why: str, weight: Weight = Weight.PLAIN) -> Notice:
+    return Notice(key, weight, text(key), why, _WHY_LINES)
+
+
+def _of_building(health: Health) -> Notice:
+    build = health.engine_build
+    what = build.what.rstrip(".")
+    if len(what) > _LONGEST_STEP:
+        what = f"{what[: _LONGEST_STEP - 1].rstrip()}…"
+    words = text("engine_building", percent=f"{100 * build.fraction:.0f}")
+    meanwhile = text("engine_meanwhile_other" if accelerators(health.backend) else "engine_meanwhile_cpu")
+    title = f"{words}, {what}. {meanwhile}" if what else f"{words}. {meanwhile}"
+    return Notice("engine_building", Weight.PLAIN, title, most_lines=_STEP_LINES)
 
 
 def _of_refining(facts: RefineFacts) -> list[Notice]:

@@ -24,6 +24,7 @@ from device_app.engines.engine import Precision
 from device_app.images import IMAGE_SUFFIXES, read_image
 from device_app.live.analysis import ClassJudgement
 from device_app.live.classifier import Classifiers
+from device_app.live.lost_engines import PROCESSOR
 from device_app.screens.choosing import LookedAt, Shown
 
 log = logging.getLogger(__name__)
@@ -180,7 +181,9 @@ def _open(bundle_path: Path, precision: Precision | None) -> Classifiers | None:
         bundle = load_bundle(bundle_path)
     except ScalpScopeError:  # the live loop says why
         return None
-    return Classifiers(bundle, precision) if bundle.has(Task.HAIR_LOSS_STAGE) else None
+    # On the processor, whatever the live loop runs on: an accelerator that fails takes its whole process down, and this
+    # one draws the screen. It is one photograph at a time.
+    return Classifiers(bundle, precision, PROCESSOR) if bundle.has(Task.HAIR_LOSS_STAGE) else None
 
 
 def _find(folder: Path) -> tuple[Path, ...] | ScalpScopeError:

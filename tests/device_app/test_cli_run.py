@@ -71,6 +71,7 @@ def test_a_profile_for_another_resolution_ends_it(
         (["--headless", "--seconds", "1", "--source", "/no/such/video.mp4"], "/no/such/video.mp4"),
         (["--headless", "--seconds", "1", "--source", "camera:97"], "camera 97"),
         (["--headless", "--seconds", "1", "--source", "demo", "--bundle", "/no/bundle"], "/no/bundle"),
+        (["--headless", "--seconds", "1", "--source", "demo", "--backend", "warp"], "no back end 'warp'"),
         (["--headless", "--seconds", "1", "--source", "demo", "--report", "/no/folder/r.json"], "/no/folder"),
         (["--um-per-px", "2", "--profile", "x"], "Give one of them"),
         (["--settings", "/no/settings.toml"], "/no/settings.toml"),
@@ -179,6 +180,13 @@ def test_the_window_opens_on_the_demo_and_ends_when_told(tiny_bundle: Path, end:
     assert "Traceback" not in err
     _, alive = psutil.wait_procs(workers, timeout=60)
     assert not alive
+
+
+def test_a_back_end_is_chosen_in_the_settings_and_on_the_command_line() -> None:
+    assert plan(DeviceSettings(source="demo")).pipeline.backend is None
+    chosen = DeviceSettings(source="demo", backend="tensorrt")
+    assert plan(chosen).pipeline.backend == "tensorrt"
+    assert plan(chosen.overridden(backend="onnxruntime-cpu")).pipeline.backend == "onnxruntime-cpu"
 
 
 def test_a_source_that_is_nothing_is_refused() -> None:

@@ -28,6 +28,7 @@ def test_everything_can_be_set_and_paths_count_from_the_file(tmp_path: Path) -> 
             profile = "scope.json"
             bundle = "bundles/mine"
             precision = "fp32"
+            backend = "onnxruntime-cpu"
             classes = "trichoscan"
             records = "/srv/records"
             window = "1920x1080"
@@ -47,6 +48,7 @@ def test_everything_can_be_set_and_paths_count_from_the_file(tmp_path: Path) -> 
     assert settings.source == str(tmp_path / "videos/visit.mp4")
     assert settings.profile == str(tmp_path / "scope.json")
     assert settings.bundle == tmp_path / "bundles/mine"
+    assert (settings.precision, settings.backend) == ("fp32", "onnxruntime-cpu")
     assert settings.classes.cuts.terminal_above_um == 40.0
     assert settings.records == Path("/srv/records")
     assert settings.window == (1920, 1080)
@@ -81,6 +83,7 @@ def test_a_profile_that_is_no_file_beside_it_stays_a_name(tmp_path: Path) -> Non
         ('fullscreen = "yes"', "fullscreen"),
         ('classes = "mine"', "classes"),
         ('precision = "int4"', "precision"),
+        ('backend = ""', "backend"),
         ('profile = "a"\num_per_px = 2.0', "profile and um_per_px"),
         ("[camera]\nzoom = 2", "'camera.zoom' is not a setting"),
         ("[camera]\nwidth = 1280", "width and height"),

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import pytest
 
 from calibration.optics.illumination import Exposure
 from device_app.camera.demo import DemoScalp
+from device_app.live.build_status import BuildState, BuildStatus
 from device_app.live.health import Health, SourceState, WorkerState
 from device_app.live.settings import PipelineSettings
 from device_app.live.supervisor import LiveSession
@@ -84,6 +86,42 @@ def test_a_fall_back_is_told_with_its_reason(health: Health) -> None:
     )
     told = notices(fallen, Situation())[0]
     assert (told.key, told.detail) == ("fallback", "int8 not used: no such file")
+
+
+def test_building_is_told_with_its_step_and_what_runs_meanwhile(health: Health) -> None:
+    """And instead of what it is going to mend."""
+    slow = dataclasses.replace(health, fallback=True, engine_reasons=("cpu: it runs", "gpu not used: not built"))
+    status = BuildStatus(BuildState.BUILDING, 0.434, "hair: trying kernels")
+    (told,) = notices(dataclasses.replace(slow, backend="onnxruntime-cpu int8_u8s8", engine_build=status), Situation())
+    assert (told.key, told.weight, told.detail) == ("engine_building", Weight.PLAIN, "")
+    words = "Building the fast engine: 43 %, hair: trying kernels. The picture runs on the processor meanwhile."
+    assert told.title == words
+    (other,) = notices(dataclasses.replace(slow, backend="onnxruntime-cuda fp16", engine_build=status), Situation())
+    assert "processor" not in other.title and "meanwhile" in other.title
+    endless = dataclasses.replace(status, what="on and on " * 100)
+    (cut,) = notices(dataclasses.replace(slow, engine_build=endless), Situation())
+    assert len(cut.title) < 130 and "…" in cut.title and cut.title.endswith("on the processor meanwhile.")
+    (checked,) = notices(dataclasses.replace(slow, engine_swapping=True), Situation())
+    assert checked.key == "engine_checking"
+
+
+@pytest.mark.parametrize(
+    ("changes", "key", "detail"),
+    [
+        ({"engine_build": BuildStatus(BuildState.FAILED, problem="No room.")}, "engine_build_failed", "No room."),
+        ({"engine_build": BuildStatus(BuildState.BUILT, problem="No room.")}, "engine_build_partly", "No room."),
+        ({"engine_swap_problem": "It differs."}, "engine_not_used", "It differs."),
+        ({"engines_given_up": ("It failed.", "So did that.")}, "engine_given_up", "It failed. So did that."),
+    ],
+)
+def test_an_engine_that_came_to_nothing_is_told_with_the_reason(
+    health: Health, changes: dict[str, Any], key: str, detail: str
+) -> None:
+    told = notices(dataclasses.replace(health, **changes), Situation())
+    assert [(notice.key, notice.detail) for notice in told] == [(key, detail)]
+    slow = dataclasses.replace(health, fallback=True, engine_reasons=("cpu: it runs", "gpu not used: lost"), **changes)
+    slow_keys = [notice.key for notice in notices(slow, Situation())]
+    assert slow_keys == ([key, "fallback"] if key == "engine_build_partly" else [key])
 
 
 def test_conditions_that_a_bundle_should_grade_and_cannot_are_told(health: Health) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,11 +13,13 @@ import pytest
 
 from device_app.images import write_png_atomically
 from device_app.screens.overviewing import MOST_PHOTOGRAPHS, THUMBNAIL_PX, Overview
+from tests.support.building_backend import NAME, install_bench_backend, python_path
 from tests.support.colour_classifier import add_classes
 from tests.support.tiny_bundle import make_tiny_bundle
 from tests.support.waiting import wait_until
 
 Open = Callable[..., Overview]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture(scope="module")
@@ -154,3 +158,31 @@ def test_a_bundle_without_such_a_network_offers_nothing(
     assert not overview.possible
     overview.choose(_photograph(tmp_path / "head.png", 230))
     assert overview.judging_s is None
+
+
+JUDGE = """
+import sys
+from pathlib import Path
+from device_app.engines.select import known_backends
+from device_app.screens.overviewing import Overview
+from support.waiting import wait_until
+overview = Overview(Path(sys.argv[1]), None, Path(sys.argv[2]).parent)
+wait_until(lambda: overview.possible, "the bundle")
+overview.choose(Path(sys.argv[2]))
+wait_until(lambda: overview.poll() or overview.judged is not None, "the judgement")
+print(known_backends()[0].name, overview.judged.judgement.backend)
+overview.close()
+"""
+
+
+def test_no_accelerator_is_opened_in_the_process_that_draws_the_screen(staging_bundle: Path, tmp_path: Path) -> None:
+    """One that fails takes its whole process down."""
+    bench = install_bench_backend(tmp_path / "bench")
+    bench.says("engine")
+    path = os.pathsep.join([str(ROOT), str(ROOT / "tests"), python_path(bench)])
+    photograph = _photograph(tmp_path / "head.png", 128)
+    command = [sys.executable, "-c", JUDGE, str(staging_bundle), str(photograph)]
+    done = subprocess.run(
+        command, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, check=True, timeout=120
+    )
+    assert done.stdout.split() == [NAME, "onnxruntime-cpu", "fp32"]
