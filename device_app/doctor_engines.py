@@ -99,12 +99,10 @@ def cache_finding(folder: Path) -> Finding:
             remedy = f"Make {parent} writable for you, or set XDG_CACHE_HOME to a folder of your own."
             return Finding("engine cache", State.WARN, f"{folder} cannot be made: {parent} may not be written", remedy)
         return Finding("engine cache", State.OK, f"no engine was built yet; they will be kept in {folder}")
-    from device_app.engines.engine import Precision
-    from device_app.engines.engine_cache import EngineCache, EngineKey
+    from device_app.engines.engine_cache import EngineCache
 
     try:
-        # Any question makes it look at the folder first; this one has an answer whatever is in there.
-        EngineCache(folder).read_timing_cache(EngineKey("", "", Precision.FP32, "", "", "", ""))
+        EngineCache(folder)  # looks whether the folder may be trusted
     except ScalpScopeError as error:
         return Finding("engine cache", State.WARN, error.what, error.remedy)
     if not os.access(folder, os.W_OK | os.X_OK):

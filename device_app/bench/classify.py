@@ -143,7 +143,7 @@ def measure(
     bundle = load_bundle(settings.bundle_path)
     network_ms = time_networks(bundle, files_to_compare(bundle, against), runs)
     grading, idle = replace(settings, classify_every_s=EVERY_S), replace(settings, classify_every_s=0.0)
-    session = LiveSession(source, grading)
+    session = LiveSession(source, grading, build_engines=False)
     session.start()
     try:
         _wait_for(session, "conditions", lambda: session.latest_conditions() is not None)

@@ -77,7 +77,7 @@ def command(
         precision=None if precision is None else Precision(precision.value),
         threads=cores,
     )
-    found = run_headless(open_source(source), settings, seconds)
+    found = run_headless(open_source(source), settings, seconds, build_engines=False)
     rate = rate_of(found, cores)
     _print(found, rate)
     if report is not None:

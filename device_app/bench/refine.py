@@ -146,7 +146,7 @@ def measure(source: FrameSource, settings: PipelineSettings, rounds: int, second
         ScalpScopeError: the bundle cannot refine, the loop cannot be started, or a picture cannot be refined.
     """
     cable = UnpluggableSource(source)
-    session = LiveSession(cable, settings)
+    session = LiveSession(cable, settings, build_engines=False)
     measuring = _Measuring(session)
     session.start()
     try:

@@ -126,7 +126,7 @@ def measure(
     hold_to_cores(cores)
     source = DemoScalp(fps=camera_fps)
     settings = PipelineSettings(bundle, source.scale_um_per_px, threads=cores, network_at_least_ms=network_ms)
-    session = LiveSession(source, settings)
+    session = LiveSession(source, settings, build_engines=False)
     watcher = _Watcher(session, seconds)
     run_app(session, window=window, on_open=watcher.opened)
     health = session.health()

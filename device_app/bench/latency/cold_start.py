@@ -21,7 +21,7 @@ from device_app.bundle import Bundle, load_bundle
 from device_app.engines.backend import BuildsEngines
 from device_app.engines.building import BuildEnd, BuildStep, from_line
 from device_app.engines.engine import Precision
-from device_app.engines.select import known_backends
+from device_app.engines.select import backends_named
 from device_app.live.pipeline import Pipeline
 
 log = logging.getLogger(__name__)
@@ -72,11 +72,7 @@ def check_wanted(wanted: Wanted) -> None:
     Raises:
         ScalpScopeError: the bundle is refused or has no such network, or there is no back end of that name.
     """
-    told = [backend.name for backend in known_backends()]
-    name = wanted.backend
-    # A part of a back end's hardware has a name that begins with the back end's, such as ``tensorrt-dla0``.
-    if name is not None and not any(name == known or name.startswith(f"{known}-") for known in told):
-        raise ScalpScopeError(f"There is no back end '{name}'.", f"Use one of: {', '.join(told)}.")
+    backends_named(wanted.backend)
     load_bundle(wanted.bundle).model(TASKS[wanted.model])
 
 
@@ -197,8 +193,10 @@ def _open_or_why_not(bundle: Bundle, wanted: Wanted) -> tuple[Timed | None, Scal
 
 def _build_commands(bundle: Bundle, wanted: Wanted) -> tuple[tuple[str, ...], ...]:
     """What would build engines for the back end that was asked for by name and could not be opened."""
+    if wanted.backend is None:
+        return ()
     return tuple(
         tuple(backend.build_command(bundle.path))
-        for backend in known_backends()
-        if backend.name == wanted.backend and isinstance(backend, BuildsEngines) and backend.why_not() is None
+        for backend in backends_named(wanted.backend)
+        if isinstance(backend, BuildsEngines) and backend.why_not() is None
     )

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from calibration.errors import ScalpScopeError
 from device_app.bench.latency.frames import FrameTimes, ScenarioRun
-from device_app.bench.latency.live_problems import ended_early, gets_engines, losses, not_shown, other_engines
+from device_app.bench.latency.live_problems import ended_early, losses, not_shown, other_engines
 from device_app.bench.latency.report import Frames, Stage
 from device_app.bench.latency.subjects import stages_of_analysis
 from device_app.bench.latency.verdict import is_accelerator
@@ -149,7 +149,7 @@ class _Drive:
             if self._first.at_ns is not None:
                 self._enter(_Phase.WARM_UP)
         elif self.phase is _Phase.WARM_UP:
-            if elapsed_s >= self._warm_up_s and not gets_engines(self._session.health()):
+            if elapsed_s >= self._warm_up_s:
                 self._enter(_Phase.BEGINNING)
                 self.recorder.begin()
         elif self.phase is _Phase.BEGINNING:
@@ -225,7 +225,7 @@ def run_live(
     settings = replace(settings, time_parts=True)
     source = FirstOpening(source)
     # The spare comes at once, and not in the middle of the timed part.
-    session = LiveSession(source, settings, replace(DEFAULT_PATIENCE, spare_s=0.0))
+    session = LiveSession(source, settings, replace(DEFAULT_PATIENCE, spare_s=0.0), build_engines=False)
     drive = _Drive(session, FirstAnalysis(session, source), seconds, warm_up_s, on_begin, on_end, advance)
     try:
         if window is None:

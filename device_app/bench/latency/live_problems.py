@@ -5,17 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from device_app.live.build_status import BuildState
 from device_app.live.health import Health, SourceState
 from device_app.live.settings import PipelineSettings
 
 _MOST_NOT_SHOWN = 0.01
 _LAST_FRAMES = 2  # analysed when the window closes
-
-
-def gets_engines(health: Health) -> bool:
-    """Whether better engines are being built, or a worker with them is coming up."""
-    return health.engine_swapping or health.engine_build.state is BuildState.BUILDING
 
 
 def other_engines(made_by: Sequence[str], settings: PipelineSettings) -> list[str]:
@@ -40,8 +34,6 @@ def losses(begin: Health, end: Health) -> list[str]:
         problems.append(f"The analysis process was lost {times} times during the run.")
     if times := end.engines_lost - begin.engines_lost:
         problems.append(f"An accelerator failed {times} times during the run.")
-    if end.engine_swaps != begin.engine_swaps or gets_engines(end):
-        problems.append("Engines were built or changed during the run.")
     if times := end.source_losses - begin.source_losses:
         problems.append(f"The source {end.source_name} was lost {times} times during the run.")
     return problems

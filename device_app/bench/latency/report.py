@@ -210,7 +210,7 @@ class Quality(Strict):
     """What the engine that was timed computes, against FP32: the goldens of the bundle, and nothing tuned on them.
 
     Attributes:
-        pictures: how many goldens.
+        pictures: how many goldens, and frames of the run where an FP32 network answered them too.
         mask_dice_median, mask_dice_worst: of the hair masks.
         diameter_shift_px: median over the hairs that both find of |diameter - FP32's|; None without such hairs.
         grade_agreement: share of grades alike, 0 to 1; None for a network without grades.

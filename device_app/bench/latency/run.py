@@ -93,6 +93,7 @@ def run_bench(plan: Plan, tell: Tell = lambda _what, _share: None) -> Outcome:
     check_wanted(plan.wanted)
     # The folder is asked for first: a minute of measuring must not end in "no permission".
     folder = make_folder(plan.out)
+    _warn_without_plots()
     tell("taking frames", 0.0)
     pictures = _take_pictures(plan)
 
@@ -164,6 +165,15 @@ def warm_up(subject: Timed, prepared: Sequence[Any], seconds: float = _WARM_UP_S
         subject.run(prepared[len(times_ms) % len(prepared)], stamps)
         times_ms.append(stamps.last_ms())
     return len(times_ms), float(np.median(times_ms))
+
+
+def _warn_without_plots() -> None:
+    from device_app.bench.latency.plots import check_plots
+
+    try:
+        check_plots()
+    except ScalpScopeError as error:
+        log.warning("there will be no page to look at: %s", error)
 
 
 def _take_pictures(plan: Plan) -> tuple[np.ndarray, ...]:
@@ -275,7 +285,9 @@ def _engines_of(plan: Plan, opened: Opened) -> dict[Task, SelectedEngine]:
     engines = {task: open_engine(bundle, task, Precision(ran.precision), wanted.threads, ran.backend)}
     if wanted.model is Model.PIPELINE and bundle.has(Task.CONDITIONS):
         try:
-            engines[Task.CONDITIONS], _ = open_preferred(bundle, Task.CONDITIONS, wanted.precision, wanted.threads)
+            engines[Task.CONDITIONS], _ = open_preferred(
+                bundle, Task.CONDITIONS, wanted.precision, wanted.threads, wanted.backend
+            )
         except ScalpScopeError as error:
             log.warning("no grades to compare: %s", error)
     return engines
@@ -388,7 +400,7 @@ def _write(plan: Plan, measured: Measured, before: Measured | None, folder: Path
         from device_app.bench.latency.page import write_page
 
         earlier = None if before is None else (before.report, before.frames)
-        write_page(measured.report, measured.frames, folder / PAGE_NAME, earlier)
+        write_page(measured.report, measured.frames, folder / PAGE_NAME, earlier, comparison)
     except ScalpScopeError as error:
         problem = str(error)
     return Outcome(measured, folder, comparison, problem)
