@@ -105,7 +105,7 @@ def test_a_builder_that_fails_is_said_and_the_next_best_runs(tiny_bundle, with_b
     ("wanted", "words"),
     [
         ({"backend": "brick"}, "no bricks here"),
-        ({"backend": "brick-east"}, "There is no back end 'brick-east'"),
+        ({"backend": "tensorrt-dla0"}, "no NVIDIA GPU"),
         ({"precision": Precision.INT8_SYMMETRIC}, "has no such file"),
     ],
 )
