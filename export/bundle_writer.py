@@ -41,6 +41,8 @@ LEAST_DICE = 0.9  # of the masks on the goldens: a network further from its FP32
 MOST_RELATIVE_DIFF = 0.3  # of an encoder's features on the goldens, for the same reason
 MOST_PROBABILITY_DIFF = 0.5  # of a classifier's, likewise; what it is worth is measured on many pictures, not on these
 
+_FOR_TENSORRT = frozenset({Precision.FP16, Precision.INT8_SYMMETRIC})
+
 _ANYTHING = {"max_mean_abs_diff": 1, "min_mask_dice": 0}
 _ANY_LOGITS = {"max_probability_diff": 1, "max_mean_map_diff": 1, "max_relative_distance_diff": 1e9}
 _WIDEST: Mapping[type[ModelEntry], Mapping[str, float]] = {
@@ -279,6 +281,8 @@ def _write_network(folder: Path, network: NetworkFiles) -> ModelEntry:
         files[precision] = BundleFile(path=target, sha256=sha256_of(folder / target))
     facts = network.entry.model_dump(exclude={"files", "goldens"})
     entry = entry_template(kind, files, **facts)
+    for precision in set(files) & _FOR_TENSORRT:
+        _check_for_tensorrt(task, precision, folder / files[precision].path)
     engine = OnnxRuntimeEngine(reference, entry, Precision.FP32)
     goldens = folder / entry.goldens.path
     np.savez_compressed(goldens, **network.make_goldens(engine, entry))  # type: ignore[arg-type]
@@ -286,6 +290,20 @@ def _write_network(folder: Path, network: NetworkFiles) -> ModelEntry:
     tolerances = {precision: _measure_tolerance(folder, entry, precision, network) for precision in files}
     proof = {"path": goldens.name, "sha256": sha256_of(goldens), "tolerance": tolerances}
     return kind.model_validate({**entry.model_dump(), "files": files, "goldens": proof})
+
+
+def _check_for_tensorrt(task: str, precision: Precision, file: Path) -> None:
+    """Refuse a file that TensorRT would refuse: on the device that is found out after minutes, if at all."""
+    import onnx
+
+    from export.tensorrt_rules import check_for_tensorrt
+
+    if faults := check_for_tensorrt(onnx.load(file)):
+        more = f", and {len(faults) - 1} more" if len(faults) > 1 else ""
+        raise ScalpScopeError(
+            f"TensorRT would not take the {precision.value} network for '{task}': {faults[0]}{more}.",
+            "Mend its export (export.tensorrt_rules says where each rule comes from), or leave this precision out.",
+        )
 
 
 def _carry_network(folder: Path, carried: CarriedNetwork) -> ModelEntry:

@@ -1,4 +1,7 @@
-"""The `scalpscope-export` command: from a checkpoint to a bundle. Heavy libraries load when a sub-command runs."""
+"""The `scalpscope-export` command: from a checkpoint to a bundle, from a bundle to the engines of a device.
+
+Heavy libraries load when a sub-command runs: `engines` runs on the device, where neither torch nor onnx is installed.
+"""
 
 from __future__ import annotations
 
@@ -15,19 +18,24 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from calibration.errors import ScalpScopeError
 from device_app.manifest_parts import Combination
+from export.engines_command import engines
 
 if TYPE_CHECKING:
     from export.bundle_writer import NetworkFacts
 
 app = typer.Typer(
     name="scalpscope-export",
-    help="Turn trained networks into a bundle: ONNX, FP16, two kinds of int8, each compared with the original.",
+    help=(
+        "Turn trained networks into a bundle: ONNX, FP16, two kinds of int8, each compared with the original. "
+        "And a bundle's networks into the TensorRT engines of this device."
+    ),
     epilog=(
         "\b\nExamples:\n"
         "  scalpscope-export bundle --checkpoint RUN/best.pt --frames PICTURES --out device_app/bundles/default\n"
         "  scalpscope-export classifier --checkpoint RUN/calibrated.pt --bundle OLD --frames PICTURES --out NEW\n"
         "  scalpscope-export verify device_app/bundles/default\n"
         "  scalpscope-export parity device_app/bundles/default --frames PICTURES --out report\n"
+        "  scalpscope-export engines device_app/bundles/default\n"
     ),
     no_args_is_help=True,
     add_completion=False,
@@ -354,6 +362,9 @@ def parity(
         )
     write_parity(make_folder(out), report)
     typer.echo(report.to_markdown())
+
+
+app.command()(engines)
 
 
 def main() -> None:

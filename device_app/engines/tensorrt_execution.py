@@ -22,7 +22,7 @@ from calibration.errors import ScalpScopeError
 from device_app.engines.cuda import Cuda
 from device_app.engines.engine import EngineLost, EngineNotBuilt, Precision
 from device_app.engines.engine_cache import BUILD
-from device_app.engines.tensorrt_library import load_tensorrt, make_logger
+from device_app.engines.tensorrt_library import load_tensorrt, logger_of
 from device_app.engines.tensorrt_memory import Answers, Block, Shape
 from device_app.engines.tensorrt_tensors import AGAIN, check_inputs, check_tensors, point_range, sides_of
 from device_app.manifest_parts import ModelEntry
@@ -110,7 +110,7 @@ class TensorRtEngine:
         self._engine: Any = None
         self._stream: Any = None
         self._trt = load_tensorrt()
-        self._logger = make_logger(self._trt)
+        self._logger = logger_of(self._trt)
         self._cuda: Cuda | None = Cuda()
         try:
             self._open(plan, dla_core)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
+from functools import cache
 from typing import Any
 
 from calibration.errors import ScalpScopeError
@@ -42,9 +43,12 @@ def load_tensorrt() -> Any:
     return tensorrt
 
 
-def make_logger(trt: Any) -> Any:
-    """A ``tensorrt.ILogger`` that writes into our log, with ``take_errors()``: the last errors in one
-    line, each told once; empty when there were none.
+@cache
+def logger_of(trt: Any) -> Any:
+    """The ``tensorrt.ILogger`` that writes into our log, with ``take_errors()``: the last errors in one line, each told
+    once; empty when there were none.
+
+    One for the process: TensorRT keeps the first that it is given, and warns of every other.
 
     Args:
         trt: the module ``tensorrt``.
