@@ -201,10 +201,12 @@ def _timed_call(engine: SelectedEngine) -> _TimedCall:
 
 
 def told_parts(row: Row) -> dict[Stage, float]:
+    """The stages that the engine itself told of a frame, in milliseconds."""
     return {Stage(part): row.parts_ms[part] for part in PARTS if part in row.parts_ms}
 
 
 def why_absent(backend: str) -> dict[Stage, str]:
+    """Why a back end, driven with frames from memory and without a window, has none of these stages."""
     if backend.endswith("-cpu"):
         copies = f"{backend} works in the processor's own memory and copies nothing"
     else:
