@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.strips import draw_strips
 
+from device_app.vision.lines import smooth_lines
 from device_app.vision.tracing import POINTS, trace_hairs
 
 
@@ -87,6 +88,12 @@ def test_a_flake_is_no_hair(radius):
     mask = np.zeros((480, 640), np.uint8)
     cv2.ellipse(mask, (300, 200), (2 * radius, radius), 30, 0, 360, 255, cv2.FILLED)
     assert trace_hairs(mask) == []
+
+
+@pytest.mark.parametrize("length_px", [0.0, 1e-6, 1e-3, 1.0, 500.0])
+def test_smoothing_leaves_a_straight_line_where_it_is(length_px):
+    line = np.array([300.0, 200.0]) + np.linspace(0, length_px, 36)[:, None] * np.array([0.8, 0.6])
+    np.testing.assert_allclose(smooth_lines(line[None], np.array([115.0]))[0], line, atol=1e-6)
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (7, 200), (480, 640)])
