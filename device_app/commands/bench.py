@@ -60,7 +60,8 @@ app = typer.Typer(rich_markup_mode=None, context_settings={"help_option_names": 
 def latency(
     context: typer.Context,
     model: Annotated[
-        ModelName, typer.Option("--model", help="One network alone, or the whole live pipeline.")
+        ModelName,
+        typer.Option("--model", help="One network alone, or the live pipeline: all that is done with a frame."),
     ] = ModelName.PIPELINE,
     backend: Annotated[
         str | None,
@@ -229,7 +230,9 @@ def compare(
     """Lay two latency reports side by side: by which ratio each stage differs, with its 95 % interval.
 
     A ratio above 1 says that AFTER is faster. Another machine, bundle, back end or precision is what one compares, and
-    is said; another model, scenario, picture size, number of points, cores or threads is refused.
+    is said; another model, scenario, picture size, number of points, cores or threads is refused. The interval knows
+    how the frames spread within both runs, and not how the machine differs from one run to the next: 3 % and less is
+    called no difference. Exit code 1 when one of the two is INVALID.
 
     \b
     Examples:
@@ -240,7 +243,10 @@ def compare(
     from device_app.bench.latency.compare import read_measured
     from device_app.commands.bench_words import print_comparison
 
-    print_comparison(lay_side_by_side(read_measured(before), read_measured(after)))
+    comparison = lay_side_by_side(read_measured(before), read_measured(after))
+    print_comparison(comparison)
+    if not comparison.counts:
+        raise typer.Exit(1)
 
 
 def _mount(name: str, summary: str) -> None:

@@ -112,6 +112,8 @@ def stage_table(report: LatencyReport, wide: bool = True) -> Table:
 
 def print_comparison(comparison: Comparison, console: Console | None = None) -> None:
     """What differs, the ratios, and what makes them weak."""
+    from device_app.bench.latency.compare import RUN_TO_RUN, Change
+
     console = console or Console()
     table = Table(title="before and after", title_justify="left")
     for heading in ("median ms", "before", "after", "ratio", "95 % interval"):
@@ -127,13 +129,13 @@ def print_comparison(comparison: Comparison, console: Console | None = None) -> 
             style="bold" if last else "",
         )
     console.print(table)
-    whole = comparison.end_to_end.ratio
-    if whole.low > 1:
-        said = f"the later run is {whole.ratio:.2f} times as fast"
-    elif whole.high < 1:
-        said = f"the later run is slower: it takes {1 / whole.ratio:.2f} times as long"
-    else:
-        said = "no difference can be told from chance"
+    ratio = comparison.end_to_end.ratio.ratio
+    said = {
+        Change.FASTER: f"the later run is {ratio:.2f} times as fast",
+        Change.SLOWER: f"the later run is slower: it takes {1 / ratio:.2f} times as long",
+        Change.NONE: f"no difference can be told: two runs of the same thing may be {RUN_TO_RUN:.0%} apart",
+        Change.UNKNOWN: f"{ratio:.2f} between these two, which says nothing: not both of them are VALID",
+    }[comparison.change(comparison.end_to_end)]
     console.print(f"end to end: {said}", highlight=False, soft_wrap=True)
     for difference in comparison.differs:
         console.print(f"  differs: {difference}", highlight=False, soft_wrap=True, markup=False)
@@ -153,7 +155,8 @@ def _beside(report: LatencyReport) -> Iterator[str]:
     if (own := report.loadgen) is not None:
         estimate = "no estimate" if own.early_stopping_ms is None else f"{own.early_stopping_ms:.3f} ms"
         yield (
-            f"MLPerf LoadGen {own.version}: {'VALID' if own.valid else 'INVALID'}, {own.percentile:g}th percentile "
+            f"MLPerf LoadGen {own.version}: {'VALID' if own.valid else 'INVALID'} for {own.min_duration_s:g} s, "
+            f"{own.percentile:g}th percentile "
             f"{own.percentile_ms:.3f} ms, with early stopping {estimate}, {own.queries} queries"
         )
     if (book := report.frames) is not None:
@@ -176,7 +179,7 @@ def _beside(report: LatencyReport) -> Iterator[str]:
 
 
 def _quality_words(quality: Quality) -> Iterator[str]:
-    yield f"goldens {quality.pictures}"
+    yield f"{quality.pictures} pictures"
     if quality.mask_dice_median is not None and quality.mask_dice_worst is not None:
         yield f"mask Dice {quality.mask_dice_median:.4f} (worst {quality.mask_dice_worst:.4f})"
     if quality.diameter_shift_px is not None:

@@ -18,6 +18,7 @@ from device_app.bench.latency.report import (
     Quality,
     Scenario,
     Stage,
+    Verdict,
     read_report,
 )
 from device_app.bench.latency.run import Outcome
@@ -90,7 +91,7 @@ def test_what_is_printed_is_what_is_in_the_report(quick_look):
     assert (f"{p50:.3f}" if p50 < 10 else f"{p50:.1f}") in done.stdout
     assert "no capture, decode" in done.stdout
     assert str(out) in done.stdout
-    assert "times as fast" in done.stdout  # than the earlier report
+    assert "which says nothing: not both of them are VALID" in done.stdout
     assert "timing pipeline (single-stream)" in done.stderr
     assert "Traceback" not in done.stderr
 
@@ -188,7 +189,16 @@ def test_compare_says_by_how_much_and_what_differs(tmp_path, capfd):
     assert call(["bench", "compare", str(after), str(before)]) == 0
     assert "takes 1.96 times as long" in capfd.readouterr().out
     assert call(["bench", "compare", str(before), str(before)]) == 0
-    assert "no difference can be told from chance" in capfd.readouterr().out
+    assert "no difference can be told: two runs of the same thing may be 3% apart" in capfd.readouterr().out
+
+
+def test_a_report_that_does_not_count_is_compared_with_nothing(tmp_path, capfd):
+    frames = made_up_frames([{"compute": 20.0 + n % 5 / 10} for n in range(300)])
+    verdict = Verdict(valid=False, reasons=("It was short.",))
+    before, after = write_report(tmp_path / "a", frames), write_report(tmp_path / "b", frames, verdict=verdict)
+    assert call(["bench", "compare", str(before), str(after)]) == 1
+    out = capfd.readouterr().out
+    assert "which says nothing" in out and "It was short." in out
 
 
 def test_compare_refuses_another_model_in_one_line(tmp_path, capfd):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,11 @@ from device_app.bench.latency.report import LatencyReport, Scenario, Subject, re
 from device_app.bench.latency.spread import Ratio, ratio_of_medians
 
 REPORT_NAME = "report.json"
+
+RUN_TO_RUN = 0.03
+"""By how much the medians of two VALID runs of the very same thing may differ: the goal of docs/benchmarks.md. The
+interval of a ratio knows how the frames of two runs spread, and not how the machine differs from one run to the next.
+"""
 
 
 @dataclass(frozen=True)
@@ -40,6 +46,15 @@ class Row:
     ratio: Ratio
 
 
+class Change(str, Enum):
+    """What a ratio says."""
+
+    FASTER = "faster"
+    SLOWER = "slower"
+    NONE = "no difference"
+    UNKNOWN = "does not count"
+
+
 @dataclass(frozen=True)
 class Comparison:
     """What came out.
@@ -49,12 +64,23 @@ class Comparison:
         only_one: stages that only one of them has.
         differs: what is different about them: machine, bundle, back end, precision; what one compares.
         warnings: what makes the comparison weak.
+        counts: both reports are VALID.
     """
 
     rows: tuple[Row, ...]
     only_one: tuple[str, ...]
     differs: tuple[str, ...]
     warnings: tuple[str, ...]
+    counts: bool = True
+
+    def change(self, row: Row) -> Change:
+        """What the second run is beside the first, in one row."""
+        ratio = row.ratio
+        if not self.counts:
+            return Change.UNKNOWN
+        if abs(ratio.ratio - 1) <= RUN_TO_RUN or ratio.low <= 1 <= ratio.high:
+            return Change.NONE
+        return Change.FASTER if ratio.ratio > 1 else Change.SLOWER
 
     @property
     def end_to_end(self) -> Row:
@@ -132,6 +158,7 @@ def compare(before: Measured, after: Measured) -> Comparison:
         only_one=tuple(name for name in order if name not in both),
         differs=_differences(old, new),
         warnings=_warnings(old, new),
+        counts=old.verdict.valid and new.verdict.valid,
     )
 
 

@@ -10,7 +10,7 @@ from html import escape as _escape
 
 import numpy as np
 
-from device_app.bench.latency.compare import Comparison
+from device_app.bench.latency.compare import Change, Comparison
 from device_app.bench.latency.plots import stage_name
 from device_app.bench.latency.report import (
     ColdStart,
@@ -36,7 +36,11 @@ _TOLD = {
     "temperatures_c": "temperatures",
     "power_w": "power",
 }
-_WORDS = {"pipeline": "the whole live pipeline", "sam-encoder": "SAM's encoder", "sam-decoder": "SAM's decoder"}
+_WORDS = {
+    "pipeline": "the live pipeline: all that is done with a frame",
+    "sam-encoder": "SAM's encoder",
+    "sam-decoder": "SAM's decoder",
+}
 
 
 def escape(text: object) -> str:
@@ -238,12 +242,12 @@ def comparison_part(comparison: Comparison, earlier: LatencyReport) -> str:
     rows = []
     for row in comparison.rows:
         kind = "whole" if row is comparison.end_to_end else ""
-        verdict = "faster" if row.ratio.low > 1 else "slower" if row.ratio.high < 1 else "no difference shown"
-        colour = {"faster": "good", "slower": "bad"}.get(verdict, "")
+        change = comparison.change(row)
+        colour = {Change.FASTER: "good", Change.SLOWER: "bad"}.get(change, "")
         rows.append(
             f'<tr class="{kind}"><th scope="row">{escape(_plain(row.name))}</th>'
             f"<td>{milliseconds(row.before_ms)}</td><td>{milliseconds(row.after_ms)}</td><td>{_ratio(row.ratio)}</td>"
-            f'<td class="{colour}">{verdict}</td></tr>'
+            f'<td class="{colour}">{change.value}</td></tr>'
         )
     table = _table(
         ("median, ms", "earlier", "now", "earlier over now", ""),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 
 from calibration.errors import ScalpScopeError
@@ -10,6 +11,8 @@ from device_app.bench.latency.cold_start import Wanted
 from device_app.bench.latency.compare import REPORT_NAME
 from device_app.bench.latency.loadgen import load_generator
 from device_app.bench.latency.report import Model, Scenario, Subject
+
+_PEERS_NEED = ("torch", "onnx")
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,11 @@ def check_plan(plan: Plan) -> None:
             "--peers compares the pipeline or the hair network, on frames in memory.",
             "Use --model pipeline or hair with --scenario single-stream.",
         )
+    if plan.peers and (lacking := [name for name in _PEERS_NEED if not _is_installed(name)]):
+        raise ScalpScopeError(
+            f"--peers needs {' and '.join(lacking)}.",
+            "Install the extra: pip install -c constraints.txt -e '.[export]', in ScalpScope's folder.",
+        )
     if plan.checkpoint is not None and not plan.peers:
         raise ScalpScopeError("--checkpoint gives the weights of a peer.", "Add --peers.")
     for name, path in (("--fp32", plan.fp32), ("--checkpoint", plan.checkpoint)):
@@ -74,6 +82,15 @@ def check_plan(plan: Plan) -> None:
         raise ScalpScopeError(f"The folder '{plan.out}' holds a report already.", "Name another with --out.")
     if not live:
         load_generator()
+
+
+def _is_installed(distribution: str) -> bool:
+    """Whether a package is there; it is another process that imports it."""
+    try:
+        metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
 
 
 def as_planned(other: Subject, plan: Plan) -> Subject:

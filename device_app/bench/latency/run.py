@@ -44,7 +44,7 @@ from device_app.bench.latency.spread import spread_of
 from device_app.bench.latency.stamps import Stamps, harness_of
 from device_app.bench.latency.subjects import pipeline_settings
 from device_app.bench.latency.timed import NETWORK, TASKS, Timed, engine_files
-from device_app.bench.latency.verdict import judge
+from device_app.bench.latency.verdict import another_engine, judge
 from device_app.bundle import MANIFEST_NAME, Bundle, Task, sha256_of
 from device_app.engines.engine import Precision
 from device_app.engines.select import SelectedEngine, open_engine, open_preferred
@@ -108,6 +108,8 @@ def run_bench(plan: Plan, tell: Tell = lambda _what, _share: None) -> Outcome:
         opened = open_subject(plan.wanted, tell)
         stack.callback(opened.subject.close)
         subject = _subject_of(plan, opened, pictures[0])
+        for otherwise in another_engine(subject):
+            log.warning("%s Its report will be INVALID; Ctrl-C ends it.", otherwise)
         if before is not None:
             check_comparable(before.report.subject, subject)
         prepared = [opened.subject.prepare(picture) for picture in pictures]

@@ -137,6 +137,12 @@ def whole() -> tuple[Page, str]:
     return Page(text), text
 
 
+def test_a_run_that_counts_is_said_to_be_faster():
+    earlier, frames = (made_up_frames([{"compute": ms + n % 5 / 10} for n in range(300)]) for ms in (20.0, 10.0))
+    page = Page(page_of(made_up_report(frames), frames, (made_up_report(earlier), earlier)))
+    assert page.words.count("faster") == 2  # computing, and by it the whole frame
+
+
 def test_the_page_is_alone_in_the_world(whole):
     page, text = whole
     assert not {"script", "link", "img", "iframe", "object"} & {tag for tag, _ in page.tags}
@@ -168,7 +174,8 @@ def test_the_page_says_what_the_report_says(whole):
     assert "Demonstration networks: not for use on people." in page.text
     for words in ("no window", "upload, present", "8.50x", "(8.25 to 8.75)", "early stopping", "30.0 a second", "0.25"):
         assert words in page.text, words
-    assert page.words.count("faster") == 2  # computing, and by it the whole frame
+    assert "does not count" in page.words  # beside the earlier run: this one is INVALID
+    assert "faster" not in page.words
     # Six of the nine sensors, the hottest.
     assert [i for i in range(9) if f"t{i}{NASTY}, °C" in page.text] == [3, 4, 5, 6, 7, 8]
 
