@@ -231,7 +231,7 @@ def compare(
 
     A ratio above 1 says that AFTER is faster. Another machine, bundle, back end or precision is what one compares, and
     is said; another model, scenario, picture size, number of points, cores or threads is refused. The interval knows
-    how the frames spread within both runs, and not how the machine differs from one run to the next: 3 % and less is
+    how the frames spread within both runs, and not how the machine differs from one run to the next: 5 % and less is
     called no difference. Exit code 1 when one of the two is INVALID.
 
     \b

@@ -189,7 +189,7 @@ def test_compare_says_by_how_much_and_what_differs(tmp_path, capfd):
     assert call(["bench", "compare", str(after), str(before)]) == 0
     assert "takes 1.96 times as long" in capfd.readouterr().out
     assert call(["bench", "compare", str(before), str(before)]) == 0
-    assert "no difference can be told: two runs of the same thing may be 3% apart" in capfd.readouterr().out
+    assert "no difference can be told: two runs of the same thing may be 5% apart" in capfd.readouterr().out
 
 
 def test_a_report_that_does_not_count_is_compared_with_nothing(tmp_path, capfd):
