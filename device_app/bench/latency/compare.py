@@ -17,7 +17,7 @@ from device_app.bench.latency.spread import Ratio, ratio_of_medians
 REPORT_NAME = "report.json"
 
 RUN_TO_RUN = 0.05
-"""By how much the medians of two VALID runs of the very same thing may differ: up to 3.4 % was seen on a virtual machine
+"""By how much the medians of two VALID runs of the very same thing may differ: 3.4 % was seen on a virtual machine
 (docs/benchmarks.md). The interval of a ratio knows how the frames of two runs spread, and not how the machine differs
 from one run to the next.
 """
