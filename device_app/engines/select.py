@@ -16,7 +16,7 @@ from importlib.metadata import entry_points
 import numpy as np
 
 from calibration.errors import ScalpScopeError
-from device_app.bundle import Bundle, Task
+from device_app.bundle import Bundle, ModelEntry, Task
 from device_app.engines.backend import ENTRY_POINTS, Backend, BuildsEngines
 from device_app.engines.engine import Engine, EngineLost, EngineNotBuilt, Precision
 from device_app.engines.goldens import GoldenCheck, check_goldens
@@ -143,7 +143,7 @@ def open_engine(
                 (passed_over if expected else never_made).append(missing)
                 continue
             try:
-                engine = candidate.open(bundle.file(model.files[wanted]), model, wanted, threads)
+                engine, check = _open_proved(candidate, bundle, model, wanted, threads)
             except EngineNotBuilt as error:
                 passed_over.append(f"{title} not used: {error.what}")
                 if isinstance(candidate, BuildsEngines):
@@ -154,14 +154,6 @@ def open_engine(
                 break  # nor is there another on that accelerator, in this process
             except ScalpScopeError as error:
                 passed_over.append(f"{title} not used: {error.what}")
-                continue
-            try:
-                check = check_goldens(engine, bundle, model)
-            except ScalpScopeError as error:
-                engine.close()
-                passed_over.append(f"{title} not used: {error.what}")
-                if isinstance(error, EngineLost):
-                    break
                 continue
             for passed in passed_over:
                 _log.warning("%s", passed)
@@ -181,6 +173,18 @@ def open_engine(
         if builders
         else "Use another bundle, or another back end or precision if one was asked for.",
     )
+
+
+def _open_proved(
+    candidate: Backend, bundle: Bundle, model: ModelEntry, precision: Precision, threads: int
+) -> tuple[Engine, GoldenCheck]:
+    """An engine that reproduced its goldens; one that does not is closed. Raises as `Backend.open` and the goldens do."""
+    engine = candidate.open(bundle.file(model.files[precision]), model, precision, threads)
+    try:
+        return engine, check_goldens(engine, bundle, model)
+    except ScalpScopeError:
+        engine.close()
+        raise
 
 
 def backends_named(name: str | None) -> tuple[Backend, ...]:
