@@ -17,15 +17,14 @@ import threading
 import time
 from collections import deque
 from collections.abc import Sequence
-from pathlib import Path
 from typing import IO
 
+from device_app.child_environment import child_environment
 from device_app.engines.building import BuildEnd, BuildStep, from_line
 from device_app.live import leash
 from device_app.live.build_status import NOTHING_BUILT, BuildState
 
 log = logging.getLogger(__name__)
-_ROOT = Path(__file__).resolve().parents[2]
 _TICK_S = 0.1
 _NICENESS = 19
 _QUIET_S = 1800.0
@@ -145,16 +144,11 @@ class _Builder:
         self._last_words: deque[str] = deque(maxlen=_LAST_WORDS)
         self._heard_s = time.monotonic()
         lifeline_theirs, self._lifeline = os.pipe()
-        environment = dict(os.environ)
-        environment.update(
-            ORT_DISABLE_TELEMETRY="1",
-            PYTHONPATH=os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH", "")])),
-        )
         holder = [sys.executable, "-I", "-S", leash.__file__, str(lifeline_theirs), str(_NICENESS), *command]
         try:
             self._process = subprocess.Popen(
                 holder,
-                env=environment,
+                env=child_environment(ORT_DISABLE_TELEMETRY="1"),
                 pass_fds=(lifeline_theirs,),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,

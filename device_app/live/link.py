@@ -12,13 +12,12 @@ import sys
 import time
 from multiprocessing.connection import Connection, wait
 from multiprocessing.reduction import send_handle
-from pathlib import Path
 
+from device_app.child_environment import child_environment
 from device_app.live.messages import EnginesLost, UseRing
 from device_app.live.ring import FrameRing
 
 log = logging.getLogger(__name__)
-_ROOT = Path(__file__).resolve().parents[2]
 
 LIVE_NICENESS = 5  # the picture on the screen comes first
 REFINE_NICENESS = 19  # then the live analysis, then the refinement
@@ -61,14 +60,8 @@ class WorkerLink:
     def __init__(self, niceness: int = LIVE_NICENESS) -> None:
         ours, theirs = socket.socketpair()
         lifeline_theirs, self._lifeline = os.pipe()
-        environment = dict(os.environ)
-        environment.update(
-            # Only the network is worth threads, and it has its own; others would fight it for the same cores.
-            OMP_NUM_THREADS="1",
-            OPENBLAS_NUM_THREADS="1",
-            ORT_DISABLE_TELEMETRY="1",
-            PYTHONPATH=os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH", "")])),
-        )
+        # Only the network is worth threads, and it has its own; others would fight it for the same cores.
+        environment = child_environment(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", ORT_DISABLE_TELEMETRY="1")
         arguments = (theirs.fileno(), lifeline_theirs, niceness)
         command = [sys.executable, "-m", "device_app.live.worker", *map(str, arguments)]
         try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -13,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from calibration.errors import ScalpScopeError
+from device_app.child_environment import child_environment
 from device_app.engines.engine import Precision
 
 GOAL_S = 3.0
 """Engines cached, ONNX Runtime on two processor cores."""
 
-_ROOT = Path(__file__).resolve().parents[3]
 _PATIENCE_S = 180.0
 
 
@@ -67,8 +66,7 @@ def _command(bundle: Path, precision: Precision | None, backend: str | None, sou
 
 
 def _first_frame_s(command: list[str], folder: Path) -> float:
-    environment = dict(os.environ)
-    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH", "")]))
+    environment = child_environment()
     report = folder / "report.json"
     report.unlink(missing_ok=True)
     began_ns = time.monotonic_ns()

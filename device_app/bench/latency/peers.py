@@ -35,6 +35,7 @@ from device_app.bench.latency.quiet import MOST_OTHER_CORES
 from device_app.bench.latency.report import Model, Peer
 from device_app.bench.latency.spread import ratio_of_medians, spread_of
 from device_app.bundle import Bundle, Task, default_bundle_path, load_bundle
+from device_app.child_environment import ROOT
 from device_app.engines.select import open_engine
 from device_app.live.classifier import ConditionGrader
 from device_app.vision.masks import hair_mask
@@ -55,7 +56,6 @@ SCALE_UM_PER_PX = 3.0
 _MOST_FRAMES = 8
 _OPENS_WITHIN_S, _ANSWERS_WITHIN_S, _ENDS_WITHIN_S = 300.0, 120.0, 5.0
 _OPENING_SHARE = 0.2
-_ROOT = Path(__file__).resolve().parents[3]
 
 Ours = Callable[[np.ndarray], tuple[float, float]]
 Advance = Callable[[float], None]
@@ -239,7 +239,7 @@ class _Child:
         self._said: IO[str] = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115
         self._process = subprocess.Popen(
             [sys.executable, "-m", "export.peers", json.dumps(order)],
-            cwd=_ROOT,
+            cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._said,
