@@ -33,8 +33,13 @@ class Unavailable:
     remedy: str = ""
 
 
+def is_accelerator(backend: str) -> bool:
+    """Whether a back end runs on something else than the processor, by its name."""
+    return not (backend.endswith("-cpu") or backend == "cpu")
+
+
 class Backend(Protocol):
-    """A way to run networks."""
+    """A way to run networks. One that runs on the processor has a name that ends with ``-cpu``."""
 
     name: str
 

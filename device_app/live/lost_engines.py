@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from device_app.engines.backend import is_accelerator
 from device_app.live.settings import PipelineSettings
 
 log = logging.getLogger(__name__)
@@ -29,7 +30,7 @@ def accelerators(*engines: str) -> tuple[str, ...]:
             tensorrt fp16``; nothing where there is none.
     """
     named = [one.split()[-2] for engine in engines for one in engine.split(", ") if len(one.split()) > 1]
-    return tuple(dict.fromkeys(name for name in named if name != PROCESSOR))
+    return tuple(dict.fromkeys(name for name in named if is_accelerator(name)))
 
 
 class LostEngines:

@@ -18,9 +18,9 @@ from device_app.bench.latency.frames import FrameTimes, ScenarioRun
 from device_app.bench.latency.live_problems import ended_early, losses, not_shown, other_engines
 from device_app.bench.latency.report import Frames, Stage
 from device_app.bench.latency.subjects import stages_of_analysis
-from device_app.bench.latency.verdict import is_accelerator
 from device_app.camera.mailbox import FrameCounts
 from device_app.camera.source import Frame, FrameSource
+from device_app.engines.backend import is_accelerator
 from device_app.live.analysis import Analysis
 from device_app.live.headless import FirstAnalysis, FirstOpening
 from device_app.live.health import Health, SourceState

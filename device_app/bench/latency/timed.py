@@ -13,6 +13,7 @@ import numpy as np
 from device_app.bench.latency.report import Model, Stage
 from device_app.bench.latency.stamps import Row, Stamps, stamp_cost_us
 from device_app.bundle import Task
+from device_app.engines.backend import is_accelerator
 from device_app.engines.engine import TimedEngine
 from device_app.engines.select import SelectedEngine
 
@@ -207,7 +208,7 @@ def told_parts(row: Row) -> dict[Stage, float]:
 
 def why_absent(backend: str) -> dict[Stage, str]:
     """Why a back end, driven with frames from memory and without a window, has none of these stages."""
-    if backend.endswith("-cpu"):
+    if not is_accelerator(backend):
         copies = f"{backend} works in the processor's own memory and copies nothing"
     else:
         copies = f"{backend} shares its memory with the processor, or does not tell its copies from its computing"

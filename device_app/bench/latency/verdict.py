@@ -17,6 +17,7 @@ from device_app.bench.latency.report import (
     Verdict,
 )
 from device_app.bench.latency.spread import Spread
+from device_app.engines.backend import is_accelerator
 
 MIN_SECONDS = 60.0
 MLPERF_SECONDS = 600.0
@@ -80,11 +81,6 @@ def judge(
         reasons=distinct,
         notes=_notes(subject, end_to_end, measured_s, quality, loadgen, parts_cost, machine),
     )
-
-
-def is_accelerator(backend: str) -> bool:
-    """Whether a back end runs on something else than the processor, by its name."""
-    return not (backend.endswith("-cpu") or backend == "cpu")
 
 
 def _too_little(scenario: Scenario, count: int, measured_s: float) -> Iterable[str]:

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from device_app.bench.latency.report import Frames, Quality, Scenario, Stage, Verdict
 from device_app.bench.latency.spread import spread_of
-from device_app.bench.latency.verdict import MIN_SAMPLES, is_accelerator, judge
+from device_app.bench.latency.verdict import MIN_SAMPLES, judge
+from device_app.engines.backend import is_accelerator
 from tests.support.latency_reports import HARNESS, LOADGEN, MACHINE, QUALITY, SUBJECT
 
 GPU = SUBJECT.model_copy(update={"backend": "tensorrt", "precision": "int8_symmetric"})
