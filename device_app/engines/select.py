@@ -178,7 +178,7 @@ def open_engine(
 def _open_proved(
     candidate: Backend, bundle: Bundle, model: ModelEntry, precision: Precision, threads: int
 ) -> tuple[Engine, GoldenCheck]:
-    """An engine that reproduced its goldens; one that does not is closed. Raises as `Backend.open` and the goldens do."""
+    """An engine that reproduced its goldens; one that does not is closed. Raises as `Backend.open` and goldens do."""
     engine = candidate.open(bundle.file(model.files[precision]), model, precision, threads)
     try:
         return engine, check_goldens(engine, bundle, model)
